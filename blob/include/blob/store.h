@@ -1,0 +1,89 @@
+/*
+ * The chunks of a store: packs on disk and the index of them in memory. FORMAT.md gives every byte.
+ * All functions are safe from any thread; what blocks (on disk) says so.
+ */
+#ifndef BLOB_STORE_H
+#define BLOB_STORE_H
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "blob/id.h"
+#include "blob/record.h"
+
+struct blob_store;
+
+struct blob_store_stats {
+    uint64_t chunks, packs;
+    uint64_t raw_bytes, stored_bytes; /* of all chunks, once each */
+    uint64_t bad_chunks;              /* found bad since the start and set aside */
+    uint64_t cut_bytes;               /* torn tails cut off at the start */
+};
+
+/*
+ * Opens the packs below `dirfd` (STORE; borrowed for the store's life), making the secret and the packs'
+ * directory in an empty one. `level`: zstd's. A torn tail of the last pack is cut off. Blocks: it reads every
+ * pack's index. -EPROTONOSUPPORT: a newer format.
+ */
+int blob_store_open(int dirfd, int level, struct blob_store **out, struct err *err) MUST_CHECK;
+/* Nothing may be using it. What was not synced may be lost. */
+void blob_store_close(struct blob_store *store);
+
+/*
+ * Stores a chunk of 1 to BLOB_CHUNK_MAX_BYTES, unless its content is there. Compresses on the caller's thread
+ * with the caller's `c`. Returns the record bytes that were added (0: it was there) and fills `id`. Not yet
+ * durable: see blob_store_sync. Blocks on writing.
+ */
+int blob_store_put(struct blob_store *store, struct blob_compressor *c, const void *raw, uint32_t raw_bytes,
+                   struct blob_id *id, struct err *err) MUST_CHECK;
+
+/* Every put that returned before this call is on disk when it returns 0. Blocks. */
+int blob_store_sync(struct blob_store *store, struct err *err) MUST_CHECK;
+
+bool blob_store_has(struct blob_store *store, const struct blob_id *id);
+
+/*
+ * Reads, expands and checks a chunk: `raw` has room for `raw_bytes`, its exact size. -ENOENT: not in the
+ * store; -EIO: it is damaged, was set aside (a later put of that content stores it again) and is named in the
+ * sentence. Blocks.
+ */
+int blob_store_get(struct blob_store *store, const struct blob_id *id, void *raw, uint32_t raw_bytes,
+                   struct err *err) MUST_CHECK;
+
+/* Where a record lies, for who reads packs through a ring of its own. */
+struct blob_place {
+    uint64_t pack;
+    uint32_t offset_bytes;
+    uint32_t record_bytes;
+};
+int blob_store_locate(struct blob_store *store, const struct blob_id *id, struct blob_place *out) MUST_CHECK;
+
+/* An fd of a pack, borrowed until blob_store_pack_put; the pack is not removed meanwhile. May open a file. */
+int blob_store_pack_get(struct blob_store *store, uint64_t pack, struct err *err) MUST_CHECK;
+void blob_store_pack_put(struct blob_store *store, uint64_t pack);
+
+/* Tells that the record of `id` read from a pack was damaged: it is set aside and counted. */
+void blob_store_set_aside(struct blob_store *store, const struct blob_id *id);
+
+void blob_store_stats(struct blob_store *store, struct blob_store_stats *out);
+const struct blob_secret *blob_store_secret(const struct blob_store *store);
+
+/*
+ * Objects longer than a chunk (images): cut, stored as chunks, and a list of these as one chunk more, whose
+ * id is the object's. Equal objects have equal ids. Loading appends to `out`; -EFBIG over `max_bytes`.
+ */
+int blob_object_save(struct blob_store *store, struct blob_compressor *c, const void *bytes, size_t len_bytes,
+                     struct blob_id *id, struct err *err) MUST_CHECK;
+int blob_object_load(struct blob_store *store, const struct blob_id *id, size_t max_bytes, struct buf *out,
+                     struct err *err) MUST_CHECK;
+
+/* A bounded cache of expanded chunks for who reads trees in small pieces. */
+struct blob_cache;
+int blob_cache_new(struct blob_store *store, size_t max_bytes, struct blob_cache **out) MUST_CHECK;
+void blob_cache_free(struct blob_cache *cache);
+/* Copies `len_bytes` from `offset_bytes` of the chunk into `out`. Blocks when it must be read. */
+int blob_cache_read(struct blob_cache *cache, const struct blob_id *id, uint32_t raw_bytes,
+                    uint32_t offset_bytes, void *out, uint32_t len_bytes, struct err *err) MUST_CHECK;
+
+#endif

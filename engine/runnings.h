@@ -1,0 +1,42 @@
+/* The running snapshots of the catalog in memory, who uses them, and their images. Any thread. */
+#ifndef ENGINE_RUNNINGS_H
+#define ENGINE_RUNNINGS_H
+
+#include "blob/image.h"
+#include "blob/store.h"
+#include "catalog.h"
+#include "engine/engine.h"
+
+struct runnings;
+
+int runnings_new(struct blob_store *store, struct catalog *catalog, struct runnings **out,
+                 struct err *err) MUST_CHECK;
+void runnings_free(struct runnings *runnings);
+
+/* 0 or -ENOENT. */
+int runnings_get(struct runnings *runnings, uint32_t id, struct catalog_running *out) MUST_CHECK;
+int runnings_find(struct runnings *runnings, const char *name, uint64_t n, uint32_t *id) MUST_CHECK;
+
+/* While it is held (loaded or loading) it cannot be removed. -ENOENT: it is not there any more. */
+int runnings_hold(struct runnings *runnings, uint32_t id) MUST_CHECK;
+void runnings_release(struct runnings *runnings, uint32_t id);
+
+/* A running snapshot that still exists with this image number (0: none does). */
+uint32_t runnings_of_image(struct runnings *runnings, uint64_t image);
+
+/*
+ * The image of that number, parsed, from a small cache or the store: a counted reference for the caller.
+ * Blocks on the disk. -ENOENT when no running snapshot has it.
+ */
+struct shared_image {
+    struct blob_image *image; /* read only */
+    uint64_t number;
+};
+int runnings_image_get(struct runnings *runnings, uint64_t image, struct shared_image **out,
+                       struct err *err) MUST_CHECK;
+void runnings_image_put(struct runnings *runnings, struct shared_image *image);
+
+/* After a capture: takes the row that catalog_running_add filled into the table (again: nothing happens). */
+int runnings_added(struct runnings *runnings, const struct catalog_running *row) MUST_CHECK;
+
+#endif
