@@ -2,7 +2,8 @@
  * The catalog: what the controller must know after a restart, in an SQLite database (STORE/catalog.db; WAL,
  * synchronous=FULL, exclusive), one transaction a change. When a function returns 0 its change survives power
  * loss. Its own mutex makes it safe from any thread; every function blocks on the disk. FORMAT of the tables:
- * catalog.c.
+ * catalog.c. The `row` functions are called with that mutex held: they must not call the catalog; what they
+ * return below 0 ends the reading and is returned.
  */
 #ifndef ENGINE_CATALOG_H
 #define ENGINE_CATALOG_H

@@ -1,0 +1,331 @@
+#include "scratch.h"
+
+#include <sqlite3.h>
+#include <sys/wait.h>
+
+#include "catalog.h"
+
+static struct catalog *open_at(const struct scratch *s)
+{
+    struct catalog *c = NULL;
+    struct err err = {0};
+    if (catalog_open(s->path, &c, &err) < 0)
+        fail_msg("%s", err.message);
+    return c;
+}
+
+static struct catalog_slot slot_named(const char *name)
+{
+    struct catalog_slot slot = {.attr = {.uid = 1, .gid = 2, .mode = 0755, .changed_ns = 3}, .state_ns = 4};
+    snprintf(slot.name, sizeof(slot.name), "%s", name);
+    snprintf(slot.key.id, sizeof(slot.key.id), "id-%s", name);
+    memset(slot.key.secret, 7, sizeof(slot.key.secret));
+    return slot;
+}
+
+static struct catalog_running running_of(const char *name, uint8_t content)
+{
+    struct catalog_running r = {.created_ns = 5, .files = 6, .bytes = 1ull << 40, .chunks = 8};
+    snprintf(r.name, sizeof(r.name), "%s", name);
+    memset(r.content.bytes, content, sizeof(r.content.bytes));
+    return r;
+}
+
+static int add(struct catalog *c, const char *name, uint8_t content, bool clean, struct catalog_running *r)
+{
+    *r = running_of(name, content);
+    return catalog_running_add(c, r, clean, NULL);
+}
+
+struct slots {
+    struct catalog_slot at[8];
+    size_t count;
+};
+
+static int take_slot(void *arg, const struct catalog_slot *slot)
+{
+    struct slots *slots = arg;
+    assert_true(slots->count < 8);
+    slots->at[slots->count++] = *slot;
+    return 0;
+}
+
+static void slots_come_back(void **state)
+{
+    struct catalog *c = open_at(*state);
+    uint8_t uuid[16];
+    uint8_t again[16];
+    catalog_uuid(c, uuid);
+    struct catalog_slot a = slot_named("a");
+    struct catalog_slot b = slot_named("b");
+    struct catalog_slot twice = slot_named("a");
+    assert_int_equal(catalog_slot_add(c, &a, NULL), 0);
+    assert_int_equal(catalog_slot_add(c, &b, NULL), 0);
+    assert_int_equal(catalog_slot_add(c, &twice, NULL), -EEXIST);
+    assert_int_equal(catalog_slot_rename(c, b.id, "a", NULL), -EEXIST);
+    assert_int_equal(catalog_slot_rename(c, b.id, "c", NULL), 0);
+    assert_int_equal(catalog_slot_rename(c, 99, "d", NULL), -ENOENT);
+    struct wire_key key = {.id = "new"};
+    struct catalog_running r;
+    assert_int_equal(add(c, "web", 1, false, &r), 1);
+    assert_int_equal(catalog_slot_set_key(c, b.id, &key, &b.key, NULL), 0);
+    assert_int_equal(catalog_slot_set_loaded(c, b.id, r.id, true, 11, NULL), 0);
+    assert_int_equal(catalog_slot_set_error(c, b.id, "it's gone", NULL), 0);
+    struct engine_attr attr = {.uid = 9, .gid = 8, .mode = 0600, .changed_ns = 7};
+    assert_int_equal(catalog_attr_set(c, b.id, "", &attr, NULL), 0);
+    catalog_close(c);
+
+    c = open_at(*state);
+    catalog_uuid(c, again);
+    assert_memory_equal(uuid, again, 16);
+    struct slots slots = {0};
+    assert_int_equal(catalog_slots(c, take_slot, &slots, NULL), 0);
+    assert_int_equal(slots.count, 2);
+    assert_string_equal(slots.at[0].name, "a");
+    assert_string_equal(slots.at[0].key.id, "id-a");
+    assert_memory_equal(slots.at[0].key.secret, a.key.secret, sizeof(a.key.secret));
+    assert_false(slots.at[0].has_old_key);
+    assert_int_equal(slots.at[0].attr.mode, 0755);
+    assert_int_equal(slots.at[0].running, 0);
+    assert_string_equal(slots.at[1].name, "c");
+    assert_string_equal(slots.at[1].key.id, "new");
+    assert_true(slots.at[1].has_old_key);
+    assert_string_equal(slots.at[1].old_key.id, "id-b");
+    assert_int_equal(slots.at[1].running, r.id);
+    assert_true(slots.at[1].stopped);
+    assert_int_equal(slots.at[1].state_ns, 11);
+    assert_string_equal(slots.at[1].error, "it's gone");
+    assert_int_equal(slots.at[1].attr.uid, 9);
+
+    /* Ids are not given twice, and what a slot runs cannot be removed. */
+    assert_int_equal(catalog_running_remove(c, r.id, NULL), -ENOTEMPTY);
+    assert_int_equal(catalog_slot_remove(c, b.id, NULL), 0);
+    assert_int_equal(catalog_slot_remove(c, b.id, NULL), -ENOENT);
+    assert_int_equal(catalog_running_remove(c, r.id, NULL), 0);
+    struct catalog_slot d = slot_named("d");
+    assert_int_equal(catalog_slot_add(c, &d, NULL), 0);
+    assert_true(d.id > b.id);
+    catalog_close(c);
+}
+
+struct attrs {
+    size_t count;
+    struct engine_attr last;
+    uint32_t slot;
+    char file[64];
+};
+
+static int take_attr(void *arg, uint32_t slot, const char *file, const struct engine_attr *attr)
+{
+    struct attrs *attrs = arg;
+    attrs->count++;
+    attrs->last = *attr;
+    attrs->slot = slot;
+    snprintf(attrs->file, sizeof(attrs->file), "%s", file);
+    return 0;
+}
+
+static void attrs_come_back(void **state)
+{
+    struct catalog *c = open_at(*state);
+    struct catalog_slot a = slot_named("a");
+    assert_int_equal(catalog_slot_add(c, &a, NULL), 0);
+    struct engine_attr attr = {.uid = 4294967294u, .gid = 8, .mode = 0640, .changed_ns = 7};
+    assert_int_equal(catalog_attr_set(c, ENGINE_ANY, "load", &attr, NULL), 0);
+    assert_int_equal(catalog_attr_set(c, a.id, "load", &attr, NULL), 0);
+    attr.mode = 0600;
+    assert_int_equal(catalog_attr_set(c, a.id, "load", &attr, NULL), 0);
+    catalog_close(c);
+    c = open_at(*state);
+    struct attrs attrs = {0};
+    assert_int_equal(catalog_attrs(c, take_attr, &attrs, NULL), 0);
+    assert_int_equal(attrs.count, 3);
+    assert_int_equal(attrs.slot, a.id);
+    assert_string_equal(attrs.file, "load");
+    assert_memory_equal(&attrs.last, &attr, sizeof(attr));
+    assert_int_equal(catalog_slot_remove(c, a.id, NULL), 0);
+    attrs.count = 0;
+    assert_int_equal(catalog_attrs(c, take_attr, &attrs, NULL), 0);
+    assert_int_equal(attrs.count, 1);
+    assert_int_equal(attrs.slot, ENGINE_ANY);
+    catalog_close(c);
+}
+
+static void numbers_are_never_reused(void **state)
+{
+    struct catalog *c = open_at(*state);
+    struct catalog_running a;
+    struct catalog_running same;
+    struct catalog_running b;
+    struct catalog_running other;
+    assert_int_equal(add(c, "web", 1, false, &a), 1);
+    assert_int_equal(a.n, 1);
+    assert_int_equal(add(c, "web", 1, false, &same), 0);
+    assert_int_equal(same.id, a.id);
+    assert_int_equal(add(c, "web", 2, false, &b), 1);
+    assert_int_equal(b.n, 2);
+    assert_int_not_equal(b.image, a.image);
+    /* The older content again is a new running snapshot of the same image. */
+    assert_int_equal(add(c, "web", 1, false, &same), 1);
+    assert_int_equal(same.n, 3);
+    assert_int_equal(same.image, a.image);
+    assert_int_equal(add(c, "db", 2, false, &other), 1);
+    assert_int_equal(other.n, 1);
+    assert_int_equal(other.image, b.image);
+    uint32_t ids[] = {a.id, b.id, same.id, other.id};
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(catalog_running_remove(c, ids[i], NULL), 0);
+    assert_int_equal(catalog_running_remove(c, a.id, NULL), -ENOENT);
+    catalog_close(c);
+
+    c = open_at(*state);
+    struct catalog_running r;
+    assert_int_equal(add(c, "web", 1, false, &r), 1);
+    assert_int_equal(r.n, 4);
+    assert_true(r.id > other.id);
+    assert_true(r.image > b.image);
+    catalog_close(c);
+}
+
+static uint32_t clean_of(struct catalog *c, const char *name)
+{
+    uint32_t running = 99;
+    assert_int_equal(catalog_source_clean(c, name, &running, NULL), 0);
+    return running;
+}
+
+static void clean_is_kept(void **state)
+{
+    struct catalog *c = open_at(*state);
+    struct catalog_running r;
+    assert_int_equal(clean_of(c, "web"), 0);
+    assert_int_equal(add(c, "web", 1, true, &r), 1);
+    assert_int_equal(clean_of(c, "web"), r.id);
+    catalog_close(c);
+    c = open_at(*state);
+    assert_int_equal(clean_of(c, "web"), r.id);
+    assert_int_equal(catalog_source_dirty(c, "web", NULL), 0);
+    assert_int_equal(clean_of(c, "web"), 0);
+    assert_int_equal(catalog_source_dirty(c, "web", NULL), 0);
+    assert_int_equal(add(c, "web", 1, true, &r), 0);
+    assert_int_equal(clean_of(c, "web"), r.id);
+    assert_int_equal(add(c, "web", 2, false, &r), 1);
+    assert_int_equal(clean_of(c, "web"), 0);
+    assert_int_equal(add(c, "web", 3, true, &r), 1);
+    assert_int_equal(catalog_running_remove(c, r.id, NULL), 0);
+    assert_int_equal(clean_of(c, "web"), 0);
+    catalog_close(c);
+}
+
+static struct catalog_running last_running;
+static int take_running(void *arg, const struct catalog_running *r)
+{
+    last_running = *r;
+    ++*(int *)arg;
+    return 0;
+}
+
+/* A child commits and is gone without a word: everything is there, and sources stay trusted (same boot). */
+static void survives_kill(void **state)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        struct catalog *c = NULL;
+        struct catalog_running r = running_of("web", 1);
+        r.files = 1234;
+        int bad = catalog_open(((struct scratch *)*state)->path, &c, NULL) != 0 ||
+                  catalog_running_add(c, &r, true, NULL) != 1;
+        r = running_of("web", 2);
+        bad = bad || catalog_running_add(c, &r, true, NULL) != 1;
+        _exit(bad);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    struct catalog *c = open_at(*state);
+    int count = 0;
+    assert_int_equal(catalog_runnings(c, take_running, &count, NULL), 0);
+    assert_int_equal(count, 2);
+    assert_string_equal(last_running.name, "web");
+    assert_int_equal(last_running.n, 2);
+    assert_int_equal(last_running.bytes, 1ull << 40);
+    assert_int_equal(clean_of(c, "web"), last_running.id);
+    catalog_close(c);
+}
+
+/* The database as another program sees it, between two openings. */
+static void with_sqlite(const struct scratch *s, const char *sql)
+{
+    char path[512];
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(scratch_path(s, "catalog.db", path), &db), SQLITE_OK);
+    char *message = NULL;
+    if (sqlite3_exec(db, sql, NULL, NULL, &message) != SQLITE_OK)
+        fail_msg("%s", message);
+    sqlite3_close(db);
+}
+
+static void distrusts_after_a_crash(void **state)
+{
+    struct catalog *c = open_at(*state);
+    struct catalog_running r;
+    assert_int_equal(add(c, "web", 1, true, &r), 1);
+    catalog_close(c);
+    /* Closed in order and then copied elsewhere: what was clean is clean. */
+    with_sqlite(*state, "UPDATE meta SET value = zeroblob(length(value)) WHERE key = 'place'");
+    c = open_at(*state);
+    assert_int_equal(clean_of(c, "web"), r.id);
+    catalog_close(c);
+    /* Another boot, and not closed in order: it is not. */
+    with_sqlite(*state, "UPDATE meta SET value = zeroblob(length(value)) WHERE key = 'place';"
+                        "UPDATE meta SET value = x'00' WHERE key = 'closed'");
+    c = open_at(*state);
+    assert_int_equal(clean_of(c, "web"), 0);
+    catalog_close(c);
+}
+
+static void newer_is_refused(void **state)
+{
+    const struct scratch *s = *state;
+    catalog_close(open_at(s));
+    with_sqlite(s, "PRAGMA user_version = 2");
+    struct catalog *c = NULL;
+    struct err err = {0};
+    assert_int_equal(catalog_open(s->path, &c, &err), -EPROTONOSUPPORT);
+    assert_null(c);
+    assert_non_null(strstr(err.message, "format 2"));
+    with_sqlite(s, "PRAGMA user_version = 1; PRAGMA application_id = 1");
+    assert_int_equal(catalog_open(s->path, &c, &err), -EINVAL);
+    scratch_write(s->fd, "catalog.db", "this is not a database, whatever its name may say to people");
+    assert_int_equal(catalog_open(s->path, &c, &err), -EIO);
+}
+
+static void the_file_is_private(void **state)
+{
+    const struct scratch *s = *state;
+    struct catalog *c = open_at(s);
+    struct catalog_running r;
+    assert_int_equal(add(c, "web", 1, true, &r), 1);
+    struct stat st;
+    assert_int_equal(fstatat(s->fd, "catalog.db", &st, 0), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(fstatat(s->fd, "catalog.db-wal", &st, 0), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(fstatat(s->fd, "catalog.db-shm", &st, 0), -1);
+    catalog_close(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(slots_come_back, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(attrs_come_back, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(numbers_are_never_reused, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(clean_is_kept, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(survives_kill, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(distrusts_after_a_crash, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(newer_is_refused, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(the_file_is_private, scratch_make, scratch_remove),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
