@@ -9,6 +9,8 @@
 
 struct runnings;
 
+#define RUNNINGS_IMAGES_BYTES ((size_t)64 << 20) /* of images that nobody uses and that are kept parsed */
+
 int runnings_new(struct blob_store *store, struct catalog *catalog, struct runnings **out,
                  struct err *err) MUST_CHECK;
 void runnings_free(struct runnings *runnings);
@@ -36,7 +38,16 @@ int runnings_image_get(struct runnings *runnings, uint64_t image, struct shared_
                        struct err *err) MUST_CHECK;
 void runnings_image_put(struct runnings *runnings, struct shared_image *image);
 
-/* After a capture: takes the row that catalog_running_add filled into the table (again: nothing happens). */
+/*
+ * After a capture: takes the row that catalog_running_add filled into the table (again: nothing happens).
+ * -ENOENT: it was being removed, and now is (the caller adds it again). May block on that removal's disk.
+ */
 int runnings_added(struct runnings *runnings, const struct catalog_running *row) MUST_CHECK;
+
+/* All, by name and n; `*out` is the caller's to free. */
+int runnings_list(struct runnings *runnings, struct catalog_running **out, size_t *count) MUST_CHECK;
+
+/* From the table and the catalog. -ENOENT; -ENOTEMPTY while it is held. Blocks on the disk. */
+int runnings_remove(struct runnings *runnings, uint32_t id, struct err *err) MUST_CHECK;
 
 #endif
