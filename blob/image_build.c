@@ -66,6 +66,11 @@ void blob_image_builder_free(struct blob_image_builder *b)
     free(b);
 }
 
+static int no_memory(struct err *err)
+{
+    return err_set(err, ENOMEM, "There is not enough memory to make an image; free some and try again.");
+}
+
 /* Keeps bytes in `text`; their place, or -errno. */
 static int64_t keep_text(struct blob_image_builder *b, const void *bytes, size_t len_bytes)
 {
@@ -208,6 +213,7 @@ struct order {
     uint32_t *order;
     uint32_t *number; /* of each inode, NONE until it is reached */
     uint32_t *queue;  /* the inodes by number */
+    uint32_t *set;    /* of each inode, in the table's numbers */
 };
 
 static int by_entry_name(const void *a, const void *b, void *builder)
@@ -224,8 +230,9 @@ static int order_entries(struct blob_image_builder *b, struct order *o, struct e
     o->order = calloc((size_t)b->n_entries + 1, sizeof(uint32_t));
     o->number = malloc(b->n_inodes * sizeof(uint32_t));
     o->queue = malloc(b->n_inodes * sizeof(uint32_t));
-    if (!o->first || !o->order || !o->number || !o->queue)
-        return err_set(err, ENOMEM, "There is not enough memory to make an image; free some and try again.");
+    o->set = calloc(b->n_inodes, sizeof(uint32_t));
+    if (!o->first || !o->order || !o->number || !o->queue || !o->set)
+        return no_memory(err);
     memset(o->number, 0xff, b->n_inodes * sizeof(uint32_t));
 
     /* first[d + 2] counts d's entries, then first[d + 1] is where the next of d's goes. */
@@ -302,7 +309,7 @@ static void put_inode(const struct blob_image_builder *b, struct image_writer *w
 
 /* Breadth first: the queue of inodes is their order. */
 static int write_tree(const struct blob_image_builder *b, struct order *o, struct image_writer *w,
-                      const uint32_t *set_numbers, struct err *err)
+                      struct err *err)
 {
     uint32_t reached = 1;
     o->queue[0] = 0;
@@ -310,7 +317,7 @@ static int write_tree(const struct blob_image_builder *b, struct order *o, struc
     for (uint32_t n = 0; n < reached; n++) {
         uint32_t i = o->queue[n];
         uint32_t first = o->first[i], last = o->first[i + 1];
-        put_inode(b, w, i, set_numbers[i], last - first);
+        put_inode(b, w, i, o->set[i], last - first);
         for (uint32_t k = first; k < last; k++) {
             const struct build_entry *entry = &b->entries[o->order[k]];
             uint32_t back = 0;
@@ -331,6 +338,23 @@ static int write_tree(const struct blob_image_builder *b, struct order *o, struc
     return 0;
 }
 
+static int build(struct blob_image_builder *b, struct order *o, struct image_sets *sets,
+                 struct image_writer *w, struct buf *out, struct err *err)
+{
+    int r = order_entries(b, o, err);
+    if (r < 0)
+        return r;
+    r = number_sets(b, sets, o->set, err);
+    if (r < 0)
+        return r;
+    if (image_writer_init(w, &b->chunks, sets) < 0)
+        return no_memory(err);
+    r = write_tree(b, o, w, err);
+    if (r < 0)
+        return r;
+    return image_writer_end(w, out, err);
+}
+
 int blob_image_build(struct blob_image_builder *b, struct buf *out, struct err *err)
 {
     if (b->n_inodes == 0)
@@ -338,23 +362,13 @@ int blob_image_build(struct blob_image_builder *b, struct buf *out, struct err *
     struct order o = {0};
     struct image_sets sets = {0};
     struct image_writer w = {0};
-    OWNED uint32_t *set_numbers = calloc(b->n_inodes, sizeof(uint32_t));
-    int r = set_numbers ? 0 : err_set(err, ENOMEM, "There is not enough memory to make an image.");
-    if (r == 0)
-        r = order_entries(b, &o, err);
-    if (r == 0)
-        r = number_sets(b, &sets, set_numbers, err);
-    if (r == 0 && image_writer_init(&w, &b->chunks, &sets) < 0)
-        r = err_set(err, ENOMEM, "There is not enough memory to make an image; free some and try again.");
-    if (r == 0)
-        r = write_tree(b, &o, &w, set_numbers, err);
-    if (r == 0)
-        r = image_writer_end(&w, out, err);
+    int r = build(b, &o, &sets, &w, out, err);
     image_writer_free(&w);
     image_sets_free(&sets);
     free(o.first);
     free(o.order);
     free(o.number);
     free(o.queue);
+    free(o.set);
     return r;
 }

@@ -14,8 +14,9 @@
 #include "blob/cut.h"
 #include "blob/image.h"
 
-#define IMAGE_MAGIC "bladeimg"
 #define IMAGE_MAGIC_BYTES 8
+static const uint8_t image_magic[IMAGE_MAGIC_BYTES] = {'b', 'l', 'a', 'd', 'e', 'i', 'm', 'g'};
+
 #define IMAGE_VERSION 1u
 #define IMAGE_FLAG_IDS 1u
 

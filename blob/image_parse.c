@@ -39,7 +39,7 @@ static int parse_header(struct blob_image *image, struct err *err)
 {
     const uint8_t *p = image->bytes.bytes;
     size_t left = image->bytes.len_bytes;
-    if (left < IMAGE_HEADER_BYTES || memcmp(p, IMAGE_MAGIC, IMAGE_MAGIC_BYTES) != 0)
+    if (left < IMAGE_HEADER_BYTES || memcmp(p, image_magic, IMAGE_MAGIC_BYTES) != 0)
         return bad(err, "it does not begin as one.");
     uint32_t version = le32_at(p + IMAGE_AT_VERSION);
     if (version > IMAGE_VERSION)

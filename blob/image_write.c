@@ -118,7 +118,7 @@ int image_writer_end(struct image_writer *w, struct buf *out, struct err *err)
     if (!header)
         return err_set(err, ENOMEM, "There is not enough memory to make an image; free some and try again.");
 
-    memcpy(header, IMAGE_MAGIC, IMAGE_MAGIC_BYTES);
+    memcpy(header, image_magic, IMAGE_MAGIC_BYTES);
     le32_to(header + IMAGE_AT_VERSION, IMAGE_VERSION);
     le32_to(header + IMAGE_AT_FLAGS, IMAGE_FLAG_IDS);
     le32_to(header + IMAGE_AT_INODES, w->n_inodes);
