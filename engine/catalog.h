@@ -71,6 +71,9 @@ struct catalog_running {
  */
 int catalog_running_add(struct catalog *c, struct catalog_running *r, bool clean, struct err *err) MUST_CHECK;
 int catalog_running_remove(struct catalog *c, uint32_t id, struct err *err) MUST_CHECK;
+/* The newest one of a name: 1, or 0 when there is none. */
+int catalog_running_newest(struct catalog *c, const char *name, struct catalog_running *out,
+                           struct err *err) MUST_CHECK;
 int catalog_runnings(struct catalog *c, int (*row)(void *arg, const struct catalog_running *r), void *arg,
                      struct err *err) MUST_CHECK;
 

@@ -129,6 +129,16 @@ int catalog_running_add(struct catalog *c, struct catalog_running *r, bool clean
     return made;
 }
 
+int catalog_running_newest(struct catalog *c, const char *name, struct catalog_running *out, struct err *err)
+{
+    HOLD_LOCK(&c->lock);
+    struct catalog_running found;
+    int r = newest(c, name, &found, err);
+    if (r > 0)
+        *out = found;
+    return r;
+}
+
 int catalog_running_remove(struct catalog *c, uint32_t id, struct err *err)
 {
     HOLD_LOCK(&c->lock);

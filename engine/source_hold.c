@@ -1,0 +1,182 @@
+/* What a capture does to a source: waiting for writers, holding changes for its last look, the commit. */
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "source.h"
+
+#define SLICE_MS 100 /* how soon a cancellation is seen */
+
+static bool is_cancelled(const struct source_wait *wait)
+{
+    return __atomic_load_n(wait->cancelled, __ATOMIC_RELAXED);
+}
+
+/* Under the lock: waits a while, or says why not to. */
+static int wait_on(struct engine_source *source, const struct source_wait *wait, int64_t until_ms)
+{
+    if (is_cancelled(wait))
+        return -ECANCELED;
+    if (source->gone)
+        return -ENOENT;
+    int64_t left_ms = until_ms - source_now_ms();
+    if (left_ms <= 0)
+        return -ETIME;
+    source_wait(source, left_ms < SLICE_MS ? left_ms : SLICE_MS);
+    return 0;
+}
+
+/* The path of an open file below the snapshot's top directory, as far as /proc tells. */
+static void name_of(const struct engine_source *source, int fd, char *out, size_t out_bytes)
+{
+    char link[64];
+    char path[PATH_MAX];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof(path) - 1);
+    path[n > 0 ? n : 0] = '\0';
+    char top[NAME_MAX_BYTES + 16];
+    snprintf(top, sizeof(top), "/snapshots/%s/", source->name);
+    const char *below = strstr(path, top);
+    snprintf(out, out_bytes, "%s", below ? below + strlen(top) : n > 0 ? path : "a file");
+}
+
+/* Under the lock: an open file that has a name, or NULL. One that was removed is in no tree. */
+static const struct writer *named_writer(const struct engine_source *source)
+{
+    for (size_t i = 0; i < source->writers_count; i++) {
+        struct stat st;
+        if (fstat(source->writers[i].fd, &st) < 0 || st.st_nlink > 0)
+            return &source->writers[i];
+    }
+    return NULL;
+}
+
+int source_wait_writers(struct engine_source *source, const struct source_wait *wait, struct err *err)
+{
+    HOLD_LOCK(&source->lock);
+    int64_t until_ms = source_now_ms() + wait->timeout_ms;
+    const struct writer *writer = NULL;
+    while ((writer = named_writer(source)) != NULL) {
+        int r = wait_on(source, wait, until_ms);
+        if (r == -ETIME) {
+            char file[256];
+            name_of(source, writer->fd, file, sizeof(file));
+            return err_set(err, ETXTBSY, "%s is open for writing; close it and load again", file);
+        }
+        if (r < 0)
+            return err_set(err, -r, r == -ENOENT ? "it was removed meanwhile" : "cancelled");
+    }
+    return 0;
+}
+
+/*
+ * Under the lock: closes the gate and waits until it is held, again and again: changes that waited too long
+ * break it, while one that is under way takes long.
+ */
+static int hold(struct engine_source *source, const struct source_wait *wait, struct err *err)
+{
+    int64_t until_ms = source_now_ms() + wait->timeout_ms;
+    for (;;) {
+        if (!source->gate.closed)
+            gate_close(&source->gate, source_now_ms());
+        while (source->gate.closed && source->gate.inside > 0) {
+            int r = wait_on(source, wait, until_ms);
+            if (r == 0)
+                continue;
+            gate_open(&source->gate);
+            pthread_cond_broadcast(&source->changed);
+            if (r == -ETIME)
+                return err_set(err, ETXTBSY, "a change to it is still not done after %d s; load again later",
+                               wait->timeout_ms / 1000);
+            return err_set(err, -r, r == -ENOENT ? "it was removed meanwhile" : "cancelled");
+        }
+        if (gate_held(&source->gate))
+            return 0;
+        /* Others are let through for as long as they were held up. */
+        int r = wait_on(source, wait, until_ms);
+        if (r < 0 && r != -ETIME)
+            return err_set(err, -r, r == -ENOENT ? "it was removed meanwhile" : "cancelled");
+    }
+}
+
+int source_capture_begin(struct engine_source *source, const struct source_wait *wait, struct err *err)
+{
+    HOLD_LOCK(&source->lock);
+    while (source->capturing) {
+        int r = wait_on(source, wait, INT64_MAX);
+        if (r < 0)
+            return err_set(err, -r, r == -ENOENT ? "it was removed meanwhile" : "cancelled");
+    }
+    /* What is being changed now, and perhaps not done when its file is read, is to be read again. */
+    source->capturing = true;
+    inodes_free(&source->dirty);
+    inodes_add_set(&source->dirty, &source->inside);
+    return 0;
+}
+
+void source_capture_end(struct engine_source *source)
+{
+    HOLD_LOCK(&source->lock);
+    source->capturing = false;
+    /* Changes under way were remembered there; the next capture must know of them. */
+    inodes_free(&source->inside);
+    if (source->gate.inside > 0) {
+        source->inside = source->dirty;
+        source->dirty = (struct inodes){0};
+    }
+    inodes_free(&source->dirty);
+    pthread_cond_broadcast(&source->changed);
+}
+
+int source_hold(struct engine_source *source, const struct source_wait *wait, struct inodes *taken,
+                struct err *err)
+{
+    HOLD_LOCK(&source->lock);
+    int r = hold(source, wait, err);
+    if (r < 0)
+        return r;
+    if (named_writer(source)) {
+        gate_open(&source->gate);
+        pthread_cond_broadcast(&source->changed);
+        return err_set(err, EBUSY, "a file is open for writing");
+    }
+    *taken = source->dirty;
+    source->dirty = (struct inodes){0};
+    return 0;
+}
+
+bool source_let_go(struct engine_source *source, uint64_t *generation)
+{
+    HOLD_LOCK(&source->lock);
+    bool unbroken = gate_open(&source->gate);
+    *generation = source->generation;
+    pthread_cond_broadcast(&source->changed);
+    return unbroken;
+}
+
+void source_give_back(struct engine_source *source, const struct inodes *taken)
+{
+    HOLD_LOCK(&source->lock);
+    inodes_add_set(&source->dirty, taken);
+}
+
+int source_commit_begin(struct engine_source *source, const char *name, uint64_t generation)
+{
+    HOLD_LOCK(&source->lock);
+    while (source->mark == SOURCE_BUSY)
+        pthread_cond_wait(&source->changed, &source->lock);
+    if (source->gone || strcmp(source->name, name) != 0)
+        return -ENOENT;
+    if (source->generation != generation)
+        return 0;
+    source->mark = SOURCE_BUSY;
+    return 1;
+}
+
+void source_commit_end(struct engine_source *source, uint32_t running)
+{
+    HOLD_LOCK(&source->lock);
+    source->mark = running ? SOURCE_CLEAN : SOURCE_UNKNOWN;
+    source->clean_running = running;
+    pthread_cond_broadcast(&source->changed);
+}
