@@ -236,6 +236,12 @@ int runnings_added(struct runnings *t, const struct catalog_running *running)
     return row ? 0 : -ENOENT;
 }
 
+size_t runnings_count(struct runnings *t)
+{
+    HOLD_LOCK(&t->lock);
+    return t->count;
+}
+
 int runnings_list(struct runnings *t, struct catalog_running **out, size_t *count)
 {
     HOLD_LOCK(&t->lock);

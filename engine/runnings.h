@@ -44,6 +44,7 @@ void runnings_image_put(struct runnings *runnings, struct shared_image *image);
  */
 int runnings_added(struct runnings *runnings, const struct catalog_running *row) MUST_CHECK;
 
+size_t runnings_count(struct runnings *runnings);
 /* All, by name and n; `*out` is the caller's to free. */
 int runnings_list(struct runnings *runnings, struct catalog_running **out, size_t *count) MUST_CHECK;
 

@@ -1,0 +1,69 @@
+#include "store_text.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "parts.h"
+
+static int64_t change_of(int dirfd, const char *name)
+{
+    struct stat st;
+    if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return 0;
+    return (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+}
+
+static int count_snapshots(int snapshots_fd, uint64_t *count)
+{
+    OWNED_FD fd = openat(snapshots_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    OWNED_DIR dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir)
+        return -errno;
+    fd = -1;
+    uint64_t n = 0;
+    for (;;) {
+        errno = 0;
+        const struct dirent *entry = readdir(dir);
+        if (!entry)
+            break;
+        n += entry->d_name[0] != '.';
+    }
+    if (errno)
+        return -errno;
+    *count = n;
+    return 0;
+}
+
+static void put_uuid(const struct catalog *catalog, struct buf *out)
+{
+    uint8_t uuid[16];
+    catalog_uuid(catalog, uuid);
+    buf_printf(out, "uuid ");
+    for (size_t i = 0; i < sizeof(uuid); i++)
+        buf_printf(out, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
+    buf_printf(out, "\n");
+}
+
+int engine_show_store(struct engine *engine, struct buf *out, int64_t *changed_ns)
+{
+    struct blob_store_stats stats;
+    uint64_t snapshots = 0;
+    int r = count_snapshots(engine->snapshots_fd, &snapshots);
+    if (r < 0)
+        return r;
+    blob_store_stats(engine->store, &stats);
+    buf_printf(out, "format %d\n", ENGINE_STORE_FORMAT);
+    put_uuid(engine->catalog, out);
+    buf_printf(out, "snapshots %" PRIu64 "\nrunning %zu\n", snapshots, runnings_count(engine->runnings));
+    buf_printf(out,
+               "chunks %" PRIu64 "\npacks %" PRIu64 "\nraw_bytes %" PRIu64 "\nstored_bytes %" PRIu64 "\n",
+               stats.chunks, stats.packs, stats.raw_bytes, stats.stored_bytes);
+    buf_printf(out, "bad_chunks %" PRIu64 "\ncut_bytes %" PRIu64 "\n", stats.bad_chunks, stats.cut_bytes);
+    /* Every capture, removal and making of a snapshot passes by one of these. */
+    int64_t catalog_ns = change_of(engine->store_fd, "catalog.db-wal");
+    int64_t snapshots_ns = change_of(engine->store_fd, "snapshots");
+    if (changed_ns)
+        *changed_ns = catalog_ns > snapshots_ns ? catalog_ns : snapshots_ns;
+    return out->error;
+}
