@@ -72,19 +72,22 @@ static struct job *next_job(const struct captures *c)
     return NULL;
 }
 
+/* `running` is held once, and that hold goes to the last one who is told. */
 static void tell(const struct captures *c, struct request *requests, uint32_t running, const struct err *err)
 {
+    if (running && !requests)
+        runnings_release(c->parts.runnings, running);
     while (requests) {
         struct request *request = requests;
         requests = request->next;
-        /* The caller holds it, so that this cannot fail. */
-        bool held = running && runnings_hold(c->parts.runnings, running) == 0;
+        /* It cannot fail while another hold is there. */
+        bool held = running && (!requests || runnings_hold(c->parts.runnings, running) == 0);
         request->done(request->arg, held ? running : 0, err);
         free(request);
     }
 }
 
-/* The job is done: everybody who waits for it is told. `running` is held, and is released. */
+/* The job is done: everybody who waits for it is told. The hold on `running` goes to them. */
 static void finish_job(struct captures *c, struct job *job, uint32_t running, const struct err *err)
 {
     struct request *requests = NULL;
@@ -97,8 +100,6 @@ static void finish_job(struct captures *c, struct job *job, uint32_t running, co
         pthread_cond_broadcast(&c->work);
     }
     tell(c, requests, running, err);
-    if (running)
-        runnings_release(c->parts.runnings, running);
     job_free(job);
 }
 
