@@ -1,10 +1,13 @@
 /*
  * The images below the agent's directory: complete ones as pristine trees, and the one that is arriving.
  *
- *   DIR/images/<number>/image      the stripped image (blob/FORMAT.md), DIR/images/<number>/base: see below
+ *   DIR/images/<number>/image      the stripped image (blob/FORMAT.md); its mtime: when it was last used
+ *   DIR/images/<number>/base       of a layer: the number below it, in decimal
+ *   DIR/images/<number>/foreign    there when the number is one of a store that DIR/store no longer names
  *   DIR/images/<number>/tree/      its files; nothing changes here once it is complete
  *   DIR/incoming/<number>/...      the same, unfinished, and `have`: which chunks are in place
- *   DIR/store                      the uuid of the store that the numbers belong to
+ *   DIR/store                      the uuid of the store that the numbers belong to, in hex
+ *   DIR/trash/                     what is being deleted
  *
  * A tree may be whole, or a layer: only what differs from the tree of `base`, with overlayfs' whiteouts and
  * opaque directories, to be stacked above it. images_lowerdirs gives the stack.
@@ -18,16 +21,20 @@
 #include "blob/image.h"
 
 #define IMAGES_STACK_MAX 4
+#define IMAGES_UUID_BYTES 16
 
 struct images;
 
 /* `dirfd`: the agent's directory, borrowed. Removes what a crash left half done, but keeps DIR/incoming.
  * Blocks. */
 int images_open(int dirfd, unsigned keep, struct images **out, struct err *err) MUST_CHECK;
+/* Waits for what is being deleted at the moment; the rest of the trash goes at the next start. */
 void images_close(struct images *images);
 
+/* Complete and of this store. Any thread. */
 bool images_has(const struct images *images, uint64_t number);
-/* Numbers of complete images, and the one that is arriving (0 none). Returns their count; `out` is a view. */
+/* Numbers of complete images, and the one that is arriving (0 none). Returns their count; `out` is a view
+ * until the next call. One thread: the loop's. */
 size_t images_list(const struct images *images, const uint64_t **out, uint64_t *partial);
 
 /* The parsed image of a complete one: borrowed until images_drop or _close. */
@@ -46,5 +53,33 @@ void images_release(struct images *images, uint64_t number);
  */
 void images_drop(struct images *images, uint64_t number);
 void images_trim(struct images *images);
+
+/*
+ * The store whose numbers come from now on. When it is another than DIR/store names, the images of the old
+ * one are dropped; those that an instance holds stay, as foreign ones: they are nobody's seed and not listed.
+ * Returns 1 when it was another, else 0 or -errno.
+ */
+int images_set_store(struct images *images, const uint8_t uuid[IMAGES_UUID_BYTES],
+                     struct err *err) MUST_CHECK;
+bool images_is_foreign(struct images *images, uint64_t number);
+
+/* For who receives one; any thread, one arrival at a time. */
+
+/* Opens (or makes) DIR/incoming/<number> and removes any other that is there. Returns its fd, the caller's.
+ */
+int images_arrive(struct images *images, uint64_t number, struct err *err) MUST_CHECK;
+/* What has arrived is whole: syncs it and makes it an image. It is durable when this returns 0. Blocks. */
+int images_complete(struct images *images, uint64_t number, struct err *err) MUST_CHECK;
+/* Removes what has arrived so far. */
+void images_abandon(struct images *images, uint64_t number);
+
+/* A parsed image of the caller's own, and an fd of its directory (with `tree` in it). The caller holds the
+ * image meanwhile. */
+int images_load(struct images *images, uint64_t number, struct blob_image **out, struct err *err) MUST_CHECK;
+int images_open_dir(struct images *images, uint64_t number, struct err *err) MUST_CHECK;
+
+/* Drops images that nobody holds, oldest use first, while DIR has fewer than `need_bytes` free. Returns what
+ * is free then; deleting is waited for. Blocks. */
+uint64_t images_make_room(struct images *images, uint64_t need_bytes);
 
 #endif
