@@ -3,6 +3,7 @@
 #define AGENT_RECEIVE_PARTS_H
 
 #include "base/names.h"
+#include "blob/record.h"
 #include "receive.h"
 #include "receive_plan.h"
 #include "seed_copy.h"

@@ -1,6 +1,7 @@
 #include "receive_plan.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 /* How many extents the files have in all; 0 and -EBADMSG when they cannot all be different ones. */
 static int count_extents(const struct blob_image *image, uint32_t *out, struct err *err)
