@@ -1,6 +1,6 @@
 #include "connection.h"
 
-#include <inttypes.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -18,6 +18,7 @@
 #define PAUSE_MAX_MS 2000
 #define DIAL_MAX_MS 10000 /* from the first packet to both welcomes */
 #define IO_BYTES (64u << 10)
+#define ADDRESS_MAX_MS 2000 /* for one of several addresses to take a connection */
 #define HEARTBEAT_MIN_MS 50
 #define TICK_MAX_MS 250
 
@@ -43,7 +44,7 @@ struct connection {
     struct addrinfo *addresses, *at; /* `at`: what is dialled */
     struct resolve *resolving;
     struct loop_op pause, tick;
-    int64_t pause_ms, dial_began_ms, heard_ms, sent_ms;
+    int64_t pause_ms, dial_began_ms, address_began_ms, heard_ms, sent_ms;
     uint64_t ping;
     char reason[512]; /* of the last failure, as logged */
 
@@ -203,9 +204,10 @@ static void read_done(struct loop_op *op, int result)
         return;
     }
     if (result == 0) {
-        fail(c, wire_link_is_up(p->link) ? "it closed the connection"
-                                         : "it closed the connection before the handshake was done (is the key "
-                                           "this slot's?)");
+        fail(c, wire_link_is_up(p->link)
+                    ? "it closed the connection"
+                    : "it closed the connection before the handshake was done (is the key "
+                      "this slot's?)");
         return;
     }
     if (p->role == WIRE_ROLE_CONTROL)
@@ -389,6 +391,7 @@ static int dial(struct pipe *p, const struct addrinfo *to, struct err *err)
     p->fd = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (p->fd < 0)
         return err_sys(err, errno, "cannot make a socket");
+    p->c->address_began_ms = loop_now_ms(p->c->loop);
     int one = 1;
     (void)!setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     (void)!setsockopt(p->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
@@ -464,6 +467,8 @@ static void tick_done(struct loop_op *op, int result)
         }
         if (c->welcome.heartbeat_ms / 4 < TICK_MAX_MS)
             every = c->welcome.heartbeat_ms / 4;
+    } else if (c->control.connecting.busy && c->at->ai_next && now - c->address_began_ms >= ADDRESS_MAX_MS) {
+        loop_cancel(c->loop, &c->control.connecting); /* connect_done goes on with the next one */
     } else if (now - c->dial_began_ms >= DIAL_MAX_MS) {
         fail(c, "it does not answer");
         return;

@@ -52,10 +52,8 @@ static int add(struct images *images, const struct images_found *found)
         images->held = held;
         images->cap = cap;
     }
-    images->held[images->count++] = (struct held){.number = found->number,
-                                                  .base = found->base,
-                                                  .foreign = found->foreign,
-                                                  .used_ns = found->used_ns};
+    images->held[images->count++] = (struct held){
+        .number = found->number, .base = found->base, .foreign = found->foreign, .used_ns = found->used_ns};
     return 0;
 }
 
@@ -491,7 +489,8 @@ int images_arrive(struct images *images, uint64_t number, struct err *err)
     HOLD_LOCK(&images->lock);
     if (find(images, number))
         return err_set(err, EIO,
-                       "an image with the number %" PRIu64 ", of another store, is still in use on this blade: "
+                       "an image with the number %" PRIu64
+                       ", of another store, is still in use on this blade: "
                        "unload it, then load again",
                        number);
     int r = 0;

@@ -181,8 +181,7 @@ static int add_seeds(struct receive *r, struct err *err)
         struct wire_seed seed = wire_seed_at(&list, i);
         /* The plan's list of images and r->source grow together: the same index in both. */
         const struct seed_source *source = source_of(r, seed.image);
-        int result =
-            source ? plan_add_seed(&r->plan, &seed, blob_image_chunks(source->image), err) : 0;
+        int result = source ? plan_add_seed(&r->plan, &seed, blob_image_chunks(source->image), err) : 0;
         if (result < 0)
             return result;
     }
@@ -245,7 +244,8 @@ static int check_room(struct receive *r, struct err *err)
     if (there >= need)
         return 0;
     return err_set(err, ENOSPC,
-                   "%s has %" PRIu64 " MiB free and %s needs %" PRIu64 " MiB: free some, or give %s a larger disk",
+                   "%s has %" PRIu64 " MiB free and %s needs %" PRIu64
+                   " MiB: free some, or give %s a larger disk",
                    r->dir, there >> 20, r->snapshot, (need >> 20) + 1, r->dir);
 }
 

@@ -357,8 +357,7 @@ void *receive_crew_main(void *arg)
         w->self.fd = w->seed.fd = -1;
         w->own = (struct seed_source){.image = r->image, .tree_fd = r->tree_fd, .tree = r->tree};
         w->raw = malloc(BATCH_BYTES);
-        result = w->raw ? tree_ring_new(&w->ring, &err)
-                        : err_set(&err, ENOMEM, "no memory to write a tree");
+        result = w->raw ? tree_ring_new(&w->ring, &err) : err_set(&err, ENOMEM, "no memory to write a tree");
     }
     while (result == 0 && take(r, &w->job)) {
         w->pieces = 0;

@@ -1,5 +1,6 @@
 #include "resolve.h"
 
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 

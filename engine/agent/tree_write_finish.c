@@ -102,8 +102,7 @@ int tree_set_attributes(const struct tree *tree, int dirfd, const char *name, ui
     int r = set_xattrs(tree, inode, in.xattr_set, path);
     if (r < 0)
         return failed(tree, inode, -r, "set the extended attributes of", err);
-    struct timespec times[2] = {{.tv_nsec = UTIME_NOW},
-                                {.tv_sec = in.mtime_s, .tv_nsec = (long)in.mtime_ns}};
+    struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, {.tv_sec = in.mtime_s, .tv_nsec = (long)in.mtime_ns}};
     if (utimensat(dirfd, name, times, AT_SYMLINK_NOFOLLOW) < 0)
         return failed(tree, inode, errno, "set the time of", err);
     return 0;

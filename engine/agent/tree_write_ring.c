@@ -1,8 +1,8 @@
 #include "tree_write_ring.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <liburing.h>
+#include <limits.h>
 #include <linux/openat2.h>
 
 #include "base/fdio.h"
