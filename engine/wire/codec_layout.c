@@ -103,8 +103,8 @@ static const struct wire_field report[] = {
 static const struct wire_field prepare[] = {
     NOT_ZERO(prepare.load),
     NOT_ZERO(prepare.image),
-    NUMBER(prepare.descriptor_raw_bytes, 1, BLOB_IMAGE_MAX_BYTES),
-    NUMBER(prepare.descriptor_bytes, 1, BLOB_IMAGE_MAX_BYTES),
+    NUMBER(prepare.descriptor_raw_bytes, 0, BLOB_IMAGE_MAX_BYTES),
+    NUMBER(prepare.descriptor_bytes, 0, BLOB_IMAGE_MAX_BYTES),
     TEXT(prepare.snapshot, RUNNING_NAME_MAX_BYTES),
 };
 static const struct wire_field progress[] = {
