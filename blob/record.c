@@ -6,7 +6,6 @@
 #include "base/buf.h"
 #include "compress.h"
 
-#define MAGIC 0x43455262u /* "bREC" */
 #define AT_MAGIC 0
 #define AT_CHECK 4
 #define AT_CODEC 12 /* from here on everything is under the checksum, the payload included */
@@ -32,7 +31,7 @@ int blob_record_encode(struct blob_compressor *c, const struct blob_id *id, cons
         stored = (int)raw_bytes;
         memcpy(out + BLOB_RECORD_HEADER_BYTES, raw, raw_bytes);
     }
-    le32_to(out + AT_MAGIC, MAGIC);
+    memcpy(out + AT_MAGIC, BLOB_RECORD_MAGIC, 4);
     out[AT_CODEC] = (uint8_t)codec;
     memset(out + AT_ZEROS, 0, AT_RAW_BYTES - AT_ZEROS);
     le32_to(out + AT_RAW_BYTES, raw_bytes);
@@ -45,7 +44,7 @@ int blob_record_encode(struct blob_compressor *c, const struct blob_id *id, cons
 
 int blob_record_decode(const uint8_t *bytes, size_t len_bytes, struct blob_record *out)
 {
-    if (len_bytes >= 4 && le32_at(bytes + AT_MAGIC) != MAGIC)
+    if (len_bytes >= 4 && memcmp(bytes + AT_MAGIC, BLOB_RECORD_MAGIC, 4) != 0)
         return -EBADMSG;
     if (len_bytes < BLOB_RECORD_HEADER_BYTES)
         return -ENODATA;

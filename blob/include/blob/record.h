@@ -13,6 +13,7 @@
 
 enum blob_codec { BLOB_CODEC_RAW = 0, BLOB_CODEC_ZSTD = 1 };
 
+#define BLOB_RECORD_MAGIC "bREC" /* a record's first four bytes */
 #define BLOB_RECORD_HEADER_BYTES 40
 #define BLOB_STORED_MAX_BYTES BLOB_CHUNK_MAX_BYTES /* a payload is never longer than its content */
 #define BLOB_RECORD_MAX_BYTES (BLOB_RECORD_HEADER_BYTES + BLOB_STORED_MAX_BYTES)

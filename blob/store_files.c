@@ -1,0 +1,82 @@
+#include <string.h>
+
+#include "store_parts.h"
+
+#define IDLE_FILES_MAX 64 /* fds kept open; more only while so many are in use */
+
+static struct pack_file *find(struct blob_store *store, uint32_t number)
+{
+    for (size_t i = 0; i < store->file_count; i++)
+        if (store->files[i].number == number)
+            return &store->files[i];
+    return NULL;
+}
+
+static void use(struct blob_store *store, struct pack_file *file)
+{
+    file->users++;
+    file->used_at = ++store->file_uses;
+}
+
+/* A place for one more: that of the file which was idle longest, or a new one. */
+static struct pack_file *place(struct blob_store *store, int *close_fd)
+{
+    if (store->file_count >= IDLE_FILES_MAX) {
+        struct pack_file *oldest = NULL;
+        for (size_t i = 0; i < store->file_count; i++) {
+            struct pack_file *f = &store->files[i];
+            if (f->users == 0 && (!oldest || f->used_at < oldest->used_at))
+                oldest = f;
+        }
+        if (oldest) {
+            *close_fd = oldest->fd;
+            return oldest;
+        }
+    }
+    struct pack_file *files = reallocarray(store->files, store->file_count + 1, sizeof(*files));
+    if (!files)
+        return NULL;
+    store->files = files;
+    return &files[store->file_count++];
+}
+
+int store_file_get(struct blob_store *store, uint32_t number)
+{
+    {
+        HOLD_LOCK(&store->files_lock);
+        struct pack_file *file = find(store, number);
+        if (file) {
+            use(store, file);
+            return file->fd;
+        }
+    }
+    OWNED_FD fd = pack_io_open_pack(&store->io, number, false);
+    if (fd < 0)
+        return fd;
+    OWNED_FD close_fd = -1;
+    HOLD_LOCK(&store->files_lock);
+    struct pack_file *file = find(store, number); /* another thread may have been quicker */
+    if (!file) {
+        file = place(store, &close_fd);
+        if (!file)
+            return -ENOMEM;
+        *file = (struct pack_file){.number = number, .fd = steal_fd(&fd)};
+    }
+    use(store, file);
+    return file->fd;
+}
+
+void store_file_put(struct blob_store *store, uint32_t number)
+{
+    HOLD_LOCK(&store->files_lock);
+    struct pack_file *file = find(store, number);
+    if (file && file->users > 0)
+        file->users--;
+}
+
+void store_files_free(struct blob_store *store)
+{
+    for (size_t i = 0; i < store->file_count; i++)
+        close(store->files[i].fd);
+    free(store->files);
+}

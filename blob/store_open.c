@@ -1,0 +1,283 @@
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include "base/fdio.h"
+#include "base/log.h"
+#include "compress.h"
+#include "store_parts.h"
+
+#define FOOTER_GUESS_BYTES (32u << 10) /* most footers come with the first read */
+#define READ_PIECE_BYTES 4096u
+
+/* ---- the secret ---- */
+
+static int make_secret(int dirfd, struct blob_secret *out, struct err *err)
+{
+    if (getrandom(out->bytes, sizeof(out->bytes), 0) != (ssize_t)sizeof(out->bytes))
+        return err_sys(err, errno ? errno : EIO, "no random bytes for the store's secret");
+    int r = file_replace(dirfd, "secret", 0600, out->bytes, sizeof(out->bytes));
+    return r < 0 ? err_sys(err, -r, "the file secret in the store cannot be written") : 0;
+}
+
+static int load_secret(int dirfd, bool has_packs, struct blob_secret *out, struct err *err)
+{
+    OWNED_BUF struct buf bytes = BUF_EMPTY;
+    int r = file_read(dirfd, "secret", sizeof(out->bytes), &bytes);
+    if (r == -ENOENT && !has_packs)
+        return make_secret(dirfd, out, err);
+    if (r == -ENOENT)
+        return err_set(err, ENOKEY,
+                       "the file secret is missing in a store that has packs: put it back from a backup, "
+                       "without it no chunk is found");
+    if (r < 0 && r != -EFBIG)
+        return err_sys(err, -r, "the file secret in the store cannot be read");
+    if (r == -EFBIG || bytes.len_bytes != sizeof(out->bytes))
+        return err_set(err, EBADMSG,
+                       "the file secret in the store is not %zu bytes: put it back from a backup",
+                       sizeof(out->bytes));
+    memcpy(out->bytes, bytes.bytes, sizeof(out->bytes));
+    return 0;
+}
+
+/* ---- packs ---- */
+
+static int newer_format(uint32_t number, struct err *err)
+{
+    return err_set(err, EPROTONOSUPPORT,
+                   "packs/%016" PRIx32
+                   ".pack in the store is of a newer format than this program's (%d): use "
+                   "the newer bladefs",
+                   number, PACK_VERSION);
+}
+
+static int index_entries(struct blob_store *store, uint32_t number, const uint8_t *entries, uint32_t count,
+                         struct err *err)
+{
+    if (index_reserve(&store->index, count) < 0)
+        return err_sys(err, ENOMEM, "the index of chunks cannot grow");
+    for (uint32_t k = 0; k < count; k++) {
+        struct pack_entry e;
+        pack_footer_entry(entries, k, &e);
+        index_put(&store->index, &e.id,
+                  &(struct index_place){.pack = number,
+                                        .offset_bytes = e.offset_bytes,
+                                        .stored_bytes = e.stored_bytes,
+                                        .raw_bytes = e.raw_bytes});
+    }
+    return 0;
+}
+
+/* 1: the footer was good and is indexed. 0: there is none to be trusted. */
+static int load_footer(struct blob_store *store, uint32_t number, int fd, uint64_t size, struct err *err)
+{
+    if (size < PACK_HEADER_BYTES + PACK_TRAILER_BYTES || size > PACK_FILE_MAX_BYTES)
+        return 0;
+    size_t have = size < FOOTER_GUESS_BYTES ? (size_t)size : FOOTER_GUESS_BYTES;
+    OWNED_BUF struct buf end = BUF_EMPTY;
+    uint8_t *room = buf_room(&end, have);
+    if (!room)
+        return err_sys(err, ENOMEM, "a pack's footer cannot be read");
+    struct pack_trailer trailer;
+    if (fd_read_at(fd, room, have, size - have) != (ssize_t)have ||
+        pack_trailer_decode(room + have - PACK_TRAILER_BYTES, size, number, &trailer) < 0)
+        return 0;
+    if (trailer.footer_bytes > have) {
+        have = trailer.footer_bytes;
+        room = buf_room(&end, have);
+        if (!room)
+            return err_sys(err, ENOMEM, "a pack's footer cannot be read");
+        if (fd_read_at(fd, room, have, size - have) != (ssize_t)have)
+            return 0;
+    }
+    const uint8_t *footer = room + have - trailer.footer_bytes;
+    int r = pack_footer_check(footer, &trailer);
+    if (r == -EPROTONOSUPPORT)
+        return newer_format(number, err);
+    if (r < 0)
+        return 0;
+    r = index_entries(store, number, footer, trailer.count, err);
+    return r < 0 ? r : 1;
+}
+
+/* Reads what can be read: zeros stand for the rest, and `*whole` becomes false. */
+static void read_pieces(int fd, uint8_t *bytes, size_t len_bytes, bool *whole)
+{
+    *whole = true;
+    if (fd_read_at(fd, bytes, len_bytes, 0) == (ssize_t)len_bytes)
+        return;
+    for (size_t at = 0; at < len_bytes; at += READ_PIECE_BYTES) {
+        size_t piece = len_bytes - at < READ_PIECE_BYTES ? len_bytes - at : READ_PIECE_BYTES;
+        if (fd_read_at(fd, bytes + at, piece, at) != (ssize_t)piece) {
+            memset(bytes + at, 0, piece);
+            *whole = false;
+        }
+    }
+}
+
+static int mend(struct blob_store *store, uint32_t number, int fd, uint64_t size, bool header_is_good,
+                const struct pack_scan *scan, struct err *err)
+{
+    if (!header_is_good) {
+        uint8_t header[PACK_HEADER_BYTES];
+        pack_header_encode(number, header);
+        int r = fd_write_at(fd, header, sizeof(header), 0);
+        if (r < 0)
+            return err_sys(err, -r, "packs/%016" PRIx32 ".pack in the store cannot be mended", number);
+    }
+    if (size <= scan->records_end)
+        return 0;
+    log_warn("packs/%016" PRIx32 ".pack: %" PRIu64 " bytes behind the last whole record were cut off", number,
+             size - scan->records_end);
+    int r = pack_io_cut(fd, scan->records_end);
+    if (r < 0)
+        return err_sys(err, -r, "packs/%016" PRIx32 ".pack in the store cannot be cut", number);
+    store->cut_bytes += size - scan->records_end;
+    return 0;
+}
+
+/* A pack without a footer: one that took records when the program ended, or one whose footer is damaged. */
+static int scan_pack(struct blob_store *store, uint32_t number, bool is_last, bool header_is_good,
+                     struct err *err)
+{
+    OWNED_FD fd = pack_io_open_pack(&store->io, number, true);
+    int64_t size = fd < 0 ? fd : pack_io_size(fd);
+    if (size < 0)
+        return err_sys(err, (int)-size, "packs/%016" PRIx32 ".pack in the store cannot be opened", number);
+    size_t len = size > PACK_RECORDS_MAX_BYTES ? PACK_RECORDS_MAX_BYTES : (size_t)size;
+    OWNED uint8_t *bytes = malloc(len + 1);
+    if (!bytes)
+        return err_sys(err, ENOMEM, "a pack cannot be read");
+    bool whole;
+    read_pieces(fd, bytes, len, &whole);
+
+    OWNED_BUF struct buf entries = BUF_EMPTY;
+    struct pack_scan scan;
+    int r = pack_scan(&store->secret, bytes, len, &entries, &scan);
+    if (r == 0)
+        r = index_entries(store, number, entries.bytes, (uint32_t)(entries.len_bytes / PACK_ENTRY_BYTES),
+                          err);
+    if (r < 0)
+        return err_sys(err, -r, "packs/%016" PRIx32 ".pack cannot be indexed", number);
+    if (scan.damaged_runs) {
+        store->bad_chunks += scan.damaged_runs;
+        log_warn("packs/%016" PRIx32 ".pack is damaged: %" PRIu32 " bytes in %" PRIu32
+                 " places, the first at %" PRIu32 ", were left out",
+                 number, scan.damaged_bytes, scan.damaged_runs, scan.first_damage);
+    }
+    if (!whole) {
+        log_error("packs/%016" PRIx32 ".pack cannot be read everywhere: look at its disk", number);
+        return 0; /* as it is, and nothing more goes into it */
+    }
+    r = mend(store, number, fd, (uint64_t)size, header_is_good, &scan, err);
+    if (r < 0)
+        return r;
+    bool takes_more =
+        is_last && scan.records_end <= PACK_RECORDS_MAX_BYTES - BLOB_RECORD_MAX_BYTES && !scan.damaged_runs;
+    r = store_add_open_pack(store, number, fd, scan.records_end, &entries, takes_more);
+    if (r < 0)
+        return err_sys(err, -r, "packs/%016" PRIx32 ".pack cannot be taken up", number);
+    steal_fd(&fd);
+    return 0;
+}
+
+static int load_pack(struct blob_store *store, uint32_t number, bool is_last, struct err *err)
+{
+    int header_state;
+    {
+        OWNED_FD fd = pack_io_open_pack(&store->io, number, false);
+        int64_t size = fd < 0 ? fd : pack_io_size(fd);
+        if (size < 0)
+            return err_sys(err, (int)-size, "packs/%016" PRIx32 ".pack in the store cannot be opened",
+                           number);
+        uint8_t header[PACK_HEADER_BYTES];
+        ssize_t n = fd_read_at(fd, header, sizeof(header), 0);
+        header_state = pack_header_check(header, n > 0 ? (size_t)n : 0, number);
+        if (header_state == -EPROTONOSUPPORT)
+            return newer_format(number, err);
+        int sealed = load_footer(store, number, fd, (uint64_t)size, err);
+        if (sealed != 0)
+            return sealed < 0 ? sealed : 0;
+    }
+    return scan_pack(store, number, is_last, header_state == 0, err);
+}
+
+static int load(struct blob_store *store, int dirfd, struct err *err)
+{
+    int r = pack_io_open(&store->io, dirfd, err);
+    if (r < 0)
+        return r;
+    OWNED uint32_t *numbers = NULL;
+    size_t count = 0;
+    r = pack_io_list(&store->io, &numbers, &count, err);
+    if (r == 0)
+        r = load_secret(dirfd, count > 0, &store->secret, err);
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = load_pack(store, numbers[i], i + 1 == count, err);
+    if (r < 0)
+        return r;
+    store->packs = count;
+    store->last_number = count ? numbers[count - 1] : 0;
+    r = store_bad_load(store, err);
+    if (r < 0)
+        return r;
+    /* What was found may be in the page cache alone (a kill, no power loss): from here on it counts. */
+    return store->open ? blob_store_sync(store, err) : 0;
+}
+
+/* ---- the store ---- */
+
+int blob_store_open(int dirfd, int level, struct blob_store **out, struct err *err)
+{
+    struct blob_store *store = calloc(1, sizeof(*store));
+    uint8_t *tail = malloc(TAIL_ROOM_BYTES);
+    if (!store || !tail) {
+        free(tail);
+        free(store);
+        return err_sys(err, ENOMEM, "the store cannot be opened");
+    }
+    store->tail = tail;
+    store->level = level;
+    store->io.dirfd = -1;
+    store->bad_fd = -1;
+    pthread_mutex_init(&store->index_lock, NULL);
+    pthread_mutex_init(&store->append_lock, NULL);
+    pthread_mutex_init(&store->sync_lock, NULL);
+    pthread_mutex_init(&store->files_lock, NULL);
+    pthread_mutex_init(&store->bad_lock, NULL);
+    pthread_mutex_init(&store->spare_lock, NULL);
+    int r = load(store, dirfd, err);
+    if (r < 0) {
+        blob_store_close(store);
+        return r;
+    }
+    *out = store;
+    return 0;
+}
+
+void blob_store_close(struct blob_store *store)
+{
+    if (!store)
+        return;
+    struct err err = {0};
+    if (!store->broken && store_flush(store, &err) < 0)
+        log_warn("%s", err.message);
+    store_free_open_packs(store);
+    store_files_free(store);
+    index_free(&store->index);
+    while (store->spare_count > 0)
+        blob_compressor_free(store->spares[--store->spare_count]);
+    if (store->bad_fd >= 0)
+        close(store->bad_fd);
+    pack_io_close(&store->io);
+    pthread_mutex_destroy(&store->index_lock);
+    pthread_mutex_destroy(&store->append_lock);
+    pthread_mutex_destroy(&store->sync_lock);
+    pthread_mutex_destroy(&store->files_lock);
+    pthread_mutex_destroy(&store->bad_lock);
+    pthread_mutex_destroy(&store->spare_lock);
+    free(store->tail);
+    free(store);
+}

@@ -1,0 +1,114 @@
+/*
+ * The inside of a store, for its own files:
+ *
+ *   store.c         put, get, what is said about chunks
+ *   store_open.c    the secret, reading packs at the start, mending them
+ *   store_append.c  records into packs, syncing, sealing
+ *   store_bad.c     chunks set aside, kept over restarts
+ *   store_files.c   fds of packs
+ *   object.c        objects longer than a chunk, on top of put and get
+ *
+ * Locks, in the order in which they are taken: sync_lock, append_lock, then one of the short ones
+ * (index_lock, files_lock, bad_lock, spare_lock), under which nothing waits.
+ */
+#ifndef BLOB_STORE_PARTS_H
+#define BLOB_STORE_PARTS_H
+
+#include <pthread.h>
+
+#include "base/buf.h"
+#include "blob/store.h"
+#include "index.h"
+#include "pack.h"
+#include "pack_io.h"
+
+#define TAIL_ROOM_BYTES (1u << 20) /* records gathered before they are written */
+#define SPARE_COMPRESSORS 4
+
+/* A pack that takes records, or one that is full and neither synced nor sealed. */
+struct open_pack {
+    uint32_t number;
+    int fd;
+    uint32_t written_bytes; /* in the file; under index_lock as well */
+    bool full;              /* no more records; to be sealed */
+    bool dirty;             /* written since it was synced */
+    bool syncing, sealing;  /* the running sync's own */
+    struct buf entries;     /* what its footer will be */
+    struct open_pack *next;
+};
+
+struct pack_file {
+    uint32_t number;
+    int fd;
+    unsigned users;
+    uint64_t used_at; /* a count, for who was idle longest */
+};
+
+struct blob_store {
+    struct pack_io io;
+    struct blob_secret secret;
+    int level;
+
+    pthread_mutex_t index_lock;
+    struct index index;
+    uint32_t tail_pack;       /* the pack whose last records are in `tail`, 0: none */
+    uint32_t tail_from_bytes; /* from this offset on */
+    uint64_t packs, bad_chunks, cut_bytes;
+
+    pthread_mutex_t append_lock;
+    struct open_pack *open;    /* the newest first; only a sync takes some out */
+    struct open_pack *current; /* of these, the one that takes records; NULL: make one */
+    unsigned full_packs;       /* of these */
+    uint32_t last_number;      /* of any pack ever made */
+    uint8_t *tail;             /* TAIL_ROOM_BYTES */
+    uint32_t tail_bytes;       /* behind current->written_bytes */
+    bool names_dirty;          /* packs were made since the directory was synced */
+    int broken;                /* the errno of a sync that failed: nothing more is taken */
+
+    pthread_mutex_t sync_lock; /* one sync at a time; only syncs wait for it */
+
+    pthread_mutex_t files_lock;
+    struct pack_file *files;
+    size_t file_count;
+    uint64_t file_uses;
+
+    pthread_mutex_t bad_lock;
+    int bad_fd; /* -1: nothing was ever set aside */
+    uint64_t bad_end_bytes;
+
+    pthread_mutex_t spare_lock;
+    struct blob_compressor *spares[SPARE_COMPRESSORS]; /* for who brings none */
+    unsigned spare_count;
+};
+
+/* store_open.c: a pack at the start. */
+int store_load_packs(struct blob_store *store, struct err *err) MUST_CHECK;
+
+/* store_append.c. Returns the bytes added, 0 when the id is there already, or -errno. */
+int store_append(struct blob_store *store, const struct blob_id *id, const uint8_t *record,
+                 uint32_t record_bytes, uint32_t raw_bytes, struct err *err) MUST_CHECK;
+/* Writes the gathered records to their pack; under append_lock. */
+int store_flush(struct blob_store *store, struct err *err) MUST_CHECK;
+/* Adds an open pack (which takes over `fd` and `entries`); `takes_more`: the next records go there. Under
+ * append_lock. */
+int store_add_open_pack(struct blob_store *store, uint32_t number, int fd, uint32_t written_bytes,
+                        struct buf *entries, bool takes_more) MUST_CHECK;
+void store_free_open_packs(struct blob_store *store);
+
+/* store_bad.c. Reads the list and takes what it names out of the index. */
+int store_bad_load(struct blob_store *store, struct err *err) MUST_CHECK;
+void store_bad_add(struct blob_store *store, const struct blob_id *id, uint32_t pack, uint32_t offset_bytes);
+
+/* store_files.c. An fd, the store's, until store_file_put. */
+int store_file_get(struct blob_store *store, uint32_t number) MUST_CHECK;
+void store_file_put(struct blob_store *store, uint32_t number);
+void store_files_free(struct blob_store *store);
+
+/* store.c: how long an object's list is, which nobody was told. -ENOENT. */
+int64_t store_raw_bytes(struct blob_store *store, const struct blob_id *id) MUST_CHECK;
+
+/* object.c: blob_object_save with lists of at most `list_max` entries, so that a test sees lists of lists. */
+int store_object_save(struct blob_store *store, struct blob_compressor *c, const void *bytes,
+                      size_t len_bytes, size_t list_max, struct blob_id *id, struct err *err) MUST_CHECK;
+
+#endif
