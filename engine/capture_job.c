@@ -289,7 +289,7 @@ static void log_result(const struct run *run, const struct blob_capture_result *
 static int run_captured(struct run *run, uint32_t *running, struct err *err)
 {
     struct blob_capture_result result = {0};
-    struct catalog_running row;
+    struct catalog_running row = {0};
     int r = source_capture_begin(run->source, &run->wait, err);
     if (r < 0)
         return r;

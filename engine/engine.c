@@ -21,6 +21,7 @@
 #include "store_text.h"
 
 #define FORMAT_FILE "format"
+#define FORMAT_FILE_NEW "format.new" /* file_replace's temporary */
 #define FORMAT_WORDS "bladefs store "
 #define LOCK_FILE "lock"
 #define CACHE_BYTES ((size_t)32 << 20)
@@ -58,8 +59,8 @@ static int check_empty(const char *path, int store_fd, struct err *err)
     OWNED_DIR dir = fd < 0 ? NULL : fdopendir(fd);
     if (!dir)
         return err_sys(err, errno, "%s", path);
-    fd = -1;
-    static const char *const known[] = {".", "..", "lost+found", LOCK_FILE, FORMAT_FILE ".new"};
+    steal_fd(&fd); /* the directory has it */
+    static const char *const known[] = {".", "..", "lost+found", LOCK_FILE, FORMAT_FILE_NEW};
     for (;;) {
         errno = 0;
         const struct dirent *entry = readdir(dir);

@@ -66,10 +66,10 @@ static int make_room(struct runnings *t)
     if (t->count < t->room)
         return 0;
     size_t room = t->room ? t->room * 2 : 64;
-    struct row **by_id = reallocarray(t->by_id, room, sizeof(*by_id));
+    struct row **by_id = reallocarray(t->by_id, room, sizeof(struct row *));
     if (by_id)
         t->by_id = by_id;
-    struct row **by_name = reallocarray(t->by_name, room, sizeof(*by_name));
+    struct row **by_name = reallocarray(t->by_name, room, sizeof(struct row *));
     if (by_name)
         t->by_name = by_name;
     if (!by_id || !by_name)

@@ -20,7 +20,7 @@ static int count_snapshots(int snapshots_fd, uint64_t *count)
     OWNED_DIR dir = fd < 0 ? NULL : fdopendir(fd);
     if (!dir)
         return -errno;
-    fd = -1;
+    steal_fd(&fd); /* the directory has it */
     uint64_t n = 0;
     for (;;) {
         errno = 0;
