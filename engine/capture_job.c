@@ -187,10 +187,11 @@ static int look(struct run *run, unsigned round, uint64_t *last, struct err *err
         set_late(run, true);
     else
         source_let_go(run->source, &run->generation);
-    if (!all && count > 0) {
+    if (count > 0)
         *last = list[count - 1];
+    /* The last look is made without a list too: a rescan may have left what it could not find to the next. */
+    if (final || (!all && count > 0))
         r = blob_capture_rescan(run->blob, list, count, err);
-    }
     if (final) {
         still = source_let_go(run->source, &run->generation);
         run->held_ms = source_now_ms() - held_from_ms;
@@ -319,6 +320,8 @@ int capture_run(const struct capture_parts *parts, const char *name, struct capt
     /* Who removed or renamed it would else see a fault of reading. */
     if (r < 0 && r != -ECANCELED && !source_is(run.source, name))
         r = err_set(err, ENOENT, "snapshots/%s: it was renamed or removed meanwhile", name);
+    else if (r == -ENOENT)
+        r = -(err->code = EIO); /* a file was not there: the snapshot is */
     engine_source_put(run.source);
     close(run.tree_fd);
     return r;
