@@ -28,7 +28,8 @@ static int start(struct blob_capture *c, unsigned threads, struct err *err)
     c->dev = (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor;
     int64_t root = capture_add(c, st.stx_ino);
     c->xattr_names = malloc(XATTR_LIST_MAX);
-    if (root < 0 || !c->xattr_names)
+    c->list_space = malloc(CAPTURE_LIST_BYTES);
+    if (root < 0 || !c->xattr_names || !c->list_space)
         return capture_no_memory(err);
     c->nodes[root].mode = S_IFDIR;
     c->nodes[root].refs = 1;
@@ -67,6 +68,7 @@ void blob_capture_free(struct blob_capture *c)
     capture_pool_stop(&c->pool);
     capture_close_dirs(c);
     capture_model_free(c);
+    free(c->list_space);
     free(c->xattr_names);
     free(c->xattr_list);
     buf_free(&c->xattr_values);

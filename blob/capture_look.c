@@ -9,7 +9,6 @@
 #include "capture_parts.h"
 
 #define FILES_UNDER_WAY 64
-#define LIST_BYTES (64u << 10)
 
 static bool same_time(const struct capture_node *n, const struct statx *st)
 {
@@ -208,13 +207,10 @@ int64_t capture_look(struct blob_capture *c, uint32_t dir, int dirfd, const char
 static int list_names(struct blob_capture *c, uint32_t node, int fd, struct buf *names, uint32_t *count,
                       struct err *err)
 {
-    OWNED char *space = malloc(LIST_BYTES);
-    if (!space)
-        return capture_no_memory(err);
     if (lseek(fd, 0, SEEK_SET) < 0)
         return capture_fault(c, errno, node, NULL, "reading the directory failed", err);
     for (;;) {
-        ssize_t len = getdents64(fd, space, LIST_BYTES);
+        ssize_t len = getdents64(fd, c->list_space, CAPTURE_LIST_BYTES);
         if (len < 0 && errno == ENOENT)
             return 0; /* removed */
         if (len < 0)
@@ -222,13 +218,15 @@ static int list_names(struct blob_capture *c, uint32_t node, int fd, struct buf 
         if (len == 0)
             return names->error ? capture_no_memory(err) : 0;
         for (ssize_t at = 0; at < len;) {
-            const struct dirent64 *entry = (const struct dirent64 *)(const void *)(space + at);
+            const struct dirent64 *entry = (const struct dirent64 *)(const void *)(c->list_space + at);
             at += entry->d_reclen;
             if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
                 continue;
             buf_put(names, entry->d_name, strlen(entry->d_name) + 1);
             (*count)++;
         }
+        if (names->len_bytes > BLOB_IMAGE_MAX_BYTES)
+            return capture_fault(c, EFBIG, node, NULL, "it has too many entries", err);
     }
 }
 
@@ -285,9 +283,10 @@ static int look_at_names(struct blob_capture *c, uint32_t node, int fd, const st
     /* Only now is it known where the entries end and the names begin. */
     char *to = (char *)(dir->list + dir->count);
     uint32_t at = 0;
-    for (uint32_t i = 0; i < dir->count; i++) {
-        size_t len = strlen(text + dir->list[i].name_at) + 1;
-        memcpy(to + at, text + dir->list[i].name_at, len);
+    for (uint32_t i = 0; text && i < dir->count; i++) {
+        const char *name = text + dir->list[i].name_at;
+        size_t len = strlen(name) + 1;
+        memcpy(to + at, name, len);
         dir->list[i].name_at = at;
         at += (uint32_t)len;
     }
@@ -302,13 +301,15 @@ static int read_entries(struct blob_capture *c, uint32_t node, int fd, struct er
     if (r < 0)
         return r;
     OWNED uint32_t *sorted = sort_names(&names, &count);
-    OWNED struct capture_dir *dir = make_dir(&names, count);
-    if (!sorted || !dir)
+    struct capture_dir *dir = sorted ? make_dir(&names, count) : NULL;
+    if (!dir)
         return capture_no_memory(err);
     r = look_at_names(c, node, fd, &names, sorted, count, dir, err);
-    if (r < 0)
+    if (r < 0) {
+        free(dir);
         return r;
-    return capture_set_dir(c, node, STEAL(dir)) < 0 ? capture_no_memory(err) : 0;
+    }
+    return capture_set_dir(c, node, dir) < 0 ? capture_no_memory(err) : 0;
 }
 
 /* 1 when it was read, 0 when it is not where the model has it: then it is looked for in the next rescan. */

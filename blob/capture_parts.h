@@ -15,6 +15,7 @@
 #define CAPTURE_NONE UINT32_MAX
 #define CAPTURE_ROOT 0u
 #define CAPTURE_DIRS_OPEN 32
+#define CAPTURE_LIST_BYTES (64u << 10)
 #define CAPTURE_PATH_BYTES 400 /* of a path in a sentence */
 
 /* ---- reading: capture_read.c ---- */
@@ -132,6 +133,7 @@ struct blob_capture {
     } open[CAPTURE_DIRS_OPEN];
     uint64_t opens;
 
+    char *list_space; /* CAPTURE_LIST_BYTES */
     char *xattr_names;
     struct buf xattr_values;
     struct blob_xattr *xattr_list;

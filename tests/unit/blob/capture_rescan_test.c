@@ -125,11 +125,12 @@ static void a_new_deep_tree(void **state)
 {
     struct scanned s = scan(state);
     char path[2048] = "b";
+    size_t len = 1;
     for (int i = 0; i < 500; i++) {
-        strcat(path, "/d");
+        len += (size_t)snprintf(path + len, sizeof(path) - len, "/d");
         assert_int_equal(mkdirat(s.tree, path, 0755), 0);
     }
-    strcat(path, "/file");
+    snprintf(path + len, sizeof(path) - len, "/file");
     put_text(s.tree, path, "at the bottom");
     RESCAN(&s, inode_of(s.tree, "b"));
     finish(&s);
