@@ -58,7 +58,9 @@ struct instance_events {
  */
 int instance_open(struct loop *loop, struct images *images, const struct instance_options *options,
                   const struct instance_events *events, struct instance **out, struct err *err) MUST_CHECK;
-void instance_close(struct instance *instance); /* leaves what runs running */
+/* Leaves what runs running. An operation under way is answered with -ECANCELED. Not from within a callback;
+ * before loop_free and images_close. Blocks shortly. */
+void instance_close(struct instance *instance);
 
 void instance_set_slot(struct instance *instance, const char *slot);
 const struct instance_state *instance_state(const struct instance *instance);

@@ -109,24 +109,20 @@ static bool take_dirs(struct receive *r, struct job *job)
     return true;
 }
 
-/* Waits for a job; false: there will be none. After a break what has arrived is still written: the next
- * attempt goes on from it. */
+/* Waits for a job; false: there will be none. */
 static bool take(struct receive *r, struct job *job)
 {
     HOLD_LOCK(&r->lock);
-    for (;;) {
+    while (!receive_is_over(r) && r->phase != RECEIVE_CLOSING) {
         job->count = 0;
         job->arrived = NULL;
-        if (r->failed.code)
-            return false;
-        if (r->cancelled || r->phase == RECEIVE_CLOSING)
-            return take_arrived(r, job);
         if (r->phase == RECEIVE_CONTENT && (take_arrived(r, job) || take_clone(r, job) || take_local(r, job)))
             return true;
         if (r->phase == RECEIVE_FINISHING && take_dirs(r, job))
             return true;
         pthread_cond_wait(&r->wake, &r->lock);
     }
+    return false;
 }
 
 /* ---- writing ---- */

@@ -274,8 +274,7 @@ DAMAGE(name_over_the_end)
 }
 DAMAGE(name_dot_dot)
 {
-    entry(l, ENTRY_SH)[ENTRY_AT_NAME] = '.';
-    entry(l, ENTRY_SH)[ENTRY_AT_NAME + 1] = '.';
+    memcpy(entry(l, ENTRY_SH) + ENTRY_AT_NAME, "..", 2);
 }
 DAMAGE(name_dot_dot_first)
 {
