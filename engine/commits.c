@@ -1,0 +1,103 @@
+#include <string.h>
+
+#include "base/fdio.h"
+#include "base/log.h"
+#include "fleet_parts.h"
+
+enum kind { COMMIT_LOADED, COMMIT_ERROR, COMMIT_KEY };
+
+struct commit {
+    struct work work;
+    struct fleet *fleet;
+    enum kind kind;
+    uint32_t slot;
+    uint32_t running;
+    bool stopped;
+    char sentence[512];
+    struct wire_key key;
+    commit_done done; /* may be NULL */
+    void *arg;
+    int result;
+    struct err err;
+};
+
+static void run(struct work *work)
+{
+    struct commit *c = (struct commit *)work;
+    struct catalog *catalog = c->fleet->options.catalog;
+    switch (c->kind) {
+    case COMMIT_LOADED:
+        c->result =
+            catalog_slot_set_loaded(catalog, c->slot, c->running, c->stopped, clock_wall_ns(), &c->err);
+        break;
+    case COMMIT_ERROR:
+        c->result = catalog_slot_set_error(catalog, c->slot, c->sentence, &c->err);
+        break;
+    case COMMIT_KEY:
+        c->result = catalog_slot_set_key(catalog, c->slot, &c->key, NULL, &c->err);
+        break;
+    }
+}
+
+static void finished(struct work *work)
+{
+    struct commit *c = (struct commit *)work;
+    c->fleet->outstanding--;
+    if (c->result < 0 && c->result != -ENOENT) /* a slot may have been removed meanwhile */
+        log_error("the catalog could not be written: %s", c->err.message);
+    if (c->done)
+        c->done(c->fleet, c->arg, c->result, &c->err);
+    explicit_bzero(&c->key, sizeof c->key);
+    free(c);
+}
+
+static struct commit *commit_new(struct fleet *fleet, enum kind kind, uint32_t slot)
+{
+    struct commit *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->work.run = run;
+    c->work.finished = finished;
+    c->fleet = fleet;
+    c->kind = kind;
+    c->slot = slot;
+    return c;
+}
+
+static void submit(struct commit *c)
+{
+    c->fleet->outstanding++;
+    work_submit(c->fleet->commits, &c->work);
+}
+
+int commit_loaded(struct fleet *fleet, uint32_t slot, uint32_t running, bool stopped, commit_done done,
+                  void *arg)
+{
+    struct commit *c = commit_new(fleet, COMMIT_LOADED, slot);
+    if (!c)
+        return -ENOMEM;
+    c->running = running;
+    c->stopped = stopped;
+    c->done = done;
+    c->arg = arg;
+    submit(c);
+    return 0;
+}
+
+void commit_error(struct fleet *fleet, uint32_t slot, const char *sentence)
+{
+    struct commit *c = commit_new(fleet, COMMIT_ERROR, slot);
+    if (!c)
+        return; /* it is lost at the next start, no more */
+    snprintf(c->sentence, sizeof c->sentence, "%s", sentence);
+    submit(c);
+}
+
+void commit_key(struct fleet *fleet, uint32_t slot, const struct wire_key *key)
+{
+    struct commit *c = commit_new(fleet, COMMIT_KEY, slot);
+    if (!c)
+        return; /* the next connection asks again */
+    c->key = *key;
+    submit(c);
+}

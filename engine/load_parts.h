@@ -1,0 +1,69 @@
+/* One load, and what loads.c, load_steps.c and load_any.c share. The loop's thread. */
+#ifndef ENGINE_LOAD_PARTS_H
+#define ENGINE_LOAD_PARTS_H
+
+#include "fleet_parts.h"
+#include "load_machine.h"
+
+#define TRIED_MAX 16
+#define AWAY_MS 15000 /* for a blade that was told to start to come back */
+
+struct load {
+    struct load *next;
+    struct fleet *fleet;
+    enum load_state state;
+    bool any;
+    char value[RUNNING_NAME_MAX_BYTES + 1]; /* as it was asked for */
+    struct slot *slot;                      /* NULL: `any`, and none is chosen */
+    struct waiter *waiters;
+    unsigned under_way; /* answers that will still come, and calls further up: it must live */
+
+    uint64_t capture;
+    bool capturing;
+    struct loop_task captured_task;
+    uint32_t captured_running;
+    struct err captured_err;
+
+    struct catalog_running row;
+    bool held; /* row.id, in runnings */
+
+    struct plan *plan;
+    bool planning;
+    struct sender *sender;
+    uint64_t number;   /* what the wire calls it; 0: the blade does not know of it */
+    bool without_plan; /* it was prepared as an image that the blade holds */
+    bool begun;        /* the blade has said that it knows of it */
+
+    uint32_t tried[TRIED_MAX]; /* `any`: blades that were lost */
+    unsigned tried_count;
+    struct err err; /* why it fails */
+    struct loop_op away_op;
+};
+
+/* Runs the machine and does what it says. The load may be gone afterwards. */
+void load_event(struct load *load, enum load_event event);
+/* The answer to something that counted as under way: the load may be gone afterwards. */
+void load_put(struct load *load);
+
+/* A load takes a slot, and leaves it. */
+void load_take(struct load *load, struct slot *slot);
+void load_leave(struct load *load);
+/* "blade <name>: ..." */
+int load_fails(struct load *load, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* load_any.c */
+void load_choose(struct load *load);
+
+/* load_steps.c */
+void load_capture(struct load *load);
+void load_stop_capture(struct load *load);
+void load_plan(struct load *load);
+void load_drop_plan(struct load *load);
+void load_prepare(struct load *load, bool without_plan);
+void load_tell_cancel(struct load *load);
+void load_start(struct load *load);
+void load_await(struct load *load);
+void load_commit(struct load *load);
+void load_note_progress(struct load *load, uint64_t done_bytes, uint64_t total_bytes);
+
+#endif

@@ -1,0 +1,112 @@
+/* What other threads ask of the loop's thread: loads, runs, and that one no longer waits. */
+#include <string.h>
+
+#include "fleet_parts.h"
+#include "parts.h"
+
+struct request {
+    struct loop_task task;
+    struct fleet *fleet;
+    struct waiter *waiter;
+    uint32_t slot;
+    enum engine_verb verb;
+    uint64_t cancelled;
+    char value[RUNNING_NAME_MAX_BYTES + 1];
+};
+
+static struct request *request_new(struct fleet *fleet, engine_done done, void *arg)
+{
+    struct request *r = calloc(1, sizeof *r);
+    if (!r)
+        return NULL;
+    r->fleet = fleet;
+    if (!done)
+        return r;
+    r->waiter = calloc(1, sizeof *r->waiter);
+    if (!r->waiter) {
+        free(r);
+        return NULL;
+    }
+    *r->waiter =
+        (struct waiter){.request = atomic_fetch_add(&fleet->next_request, 1) + 1, .done = done, .arg = arg};
+    return r;
+}
+
+static bool slot_exists(struct fleet *fleet, uint32_t slot)
+{
+    HOLD_LOCK(&fleet->lock);
+    return slots_by_id(&fleet->slots, slot) != NULL;
+}
+
+static void load_task(struct loop_task *task)
+{
+    struct request *r = OUTER(task, struct request, task);
+    loads_request(r->fleet, r->slot, r->value, r->waiter);
+    free(r);
+}
+
+int engine_load(struct engine *engine, uint32_t slot, const char *value, size_t len_bytes, engine_done done,
+                void *arg, uint64_t *request)
+{
+    struct fleet *fleet = engine->fleet;
+    char name[NAME_MAX_BYTES + 1];
+    uint64_t n;
+    if (len_bytes == 0 || len_bytes > RUNNING_NAME_MAX_BYTES ||
+        (!name_is_valid(value, len_bytes) && !running_name_parse(value, len_bytes, name, &n)))
+        return -EINVAL;
+    if (slot != ENGINE_ANY && !slot_exists(fleet, slot))
+        return -ENOENT;
+    struct request *r = request_new(fleet, done, arg);
+    if (!r)
+        return -ENOMEM;
+    r->slot = slot;
+    memcpy(r->value, value, len_bytes);
+    r->task.run = load_task;
+    *request = r->waiter->request;
+    loop_post(fleet->loop, &r->task);
+    return 0;
+}
+
+static void run_task(struct loop_task *task)
+{
+    struct request *r = OUTER(task, struct request, task);
+    runs_request(r->fleet, r->slot, r->verb, r->waiter);
+    free(r);
+}
+
+int engine_run(struct engine *engine, uint32_t slot, enum engine_verb verb, engine_done done, void *arg,
+               uint64_t *request)
+{
+    struct fleet *fleet = engine->fleet;
+    if ((unsigned)verb > ENGINE_UNLOAD)
+        return -EINVAL;
+    if (!slot_exists(fleet, slot))
+        return -ENOENT;
+    struct request *r = request_new(fleet, done, arg);
+    if (!r)
+        return -ENOMEM;
+    r->slot = slot;
+    r->verb = verb;
+    r->task.run = run_task;
+    *request = r->waiter->request;
+    loop_post(fleet->loop, &r->task);
+    return 0;
+}
+
+static void cancel_task(struct loop_task *task)
+{
+    struct request *r = OUTER(task, struct request, task);
+    if (!loads_cancel(r->fleet, r->cancelled))
+        runs_cancel(r->fleet, r->cancelled);
+    free(r);
+}
+
+void engine_cancel(struct engine *engine, uint64_t request)
+{
+    struct request *r = request_new(engine->fleet, NULL, NULL);
+    if (!r)
+        return; /* it goes on waiting: an interrupted caller may try again */
+    r->cancelled = request;
+    r->task.run = cancel_task;
+    loop_post(engine->fleet->loop, &r->task);
+}

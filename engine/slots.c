@@ -1,0 +1,125 @@
+#include "slots.h"
+
+#include <string.h>
+
+static size_t place_of(const struct slots *slots, const char *name)
+{
+    size_t low = 0, high = slots->count;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (strcmp(slots->at[mid]->name, name) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static void put_at_place(struct slots *slots, struct slot *slot)
+{
+    size_t place = place_of(slots, slot->name);
+    memmove(&slots->at[place + 1], &slots->at[place], (slots->count - place) * sizeof(struct slot *));
+    slots->at[place] = slot;
+    slots->count++;
+}
+
+int slots_insert(struct slots *slots, struct slot *slot)
+{
+    if (slots->count == slots->cap) {
+        size_t cap = slots->cap ? slots->cap * 2 : 16;
+        struct slot **at = realloc(slots->at, cap * sizeof(struct slot *));
+        if (!at)
+            return -ENOMEM;
+        slots->at = at;
+        slots->cap = cap;
+    }
+    put_at_place(slots, slot);
+    return 0;
+}
+
+void slots_take_out(struct slots *slots, struct slot *slot)
+{
+    for (size_t i = 0; i < slots->count; i++) {
+        if (slots->at[i] != slot)
+            continue;
+        slots->count--;
+        memmove(&slots->at[i], &slots->at[i + 1], (slots->count - i) * sizeof(struct slot *));
+        return;
+    }
+}
+
+void slots_rename(struct slots *slots, struct slot *slot, const char *name)
+{
+    slots_take_out(slots, slot);
+    snprintf(slot->name, sizeof slot->name, "%s", name);
+    put_at_place(slots, slot);
+}
+
+struct slot *slots_by_name(const struct slots *slots, const char *name)
+{
+    size_t place = place_of(slots, name);
+    if (place < slots->count && strcmp(slots->at[place]->name, name) == 0)
+        return slots->at[place];
+    return NULL;
+}
+
+struct slot *slots_by_id(const struct slots *slots, uint32_t id)
+{
+    for (size_t i = 0; i < slots->count; i++) {
+        if (slots->at[i]->id == id)
+            return slots->at[i];
+    }
+    return NULL;
+}
+
+struct slot *slots_by_key(const struct slots *slots, const char *key_id)
+{
+    for (size_t i = 0; i < slots->count; i++) {
+        if (strcmp(slots->at[i]->key.id, key_id) == 0)
+            return slots->at[i];
+    }
+    return NULL;
+}
+
+void slot_free(struct slot *slot)
+{
+    if (!slot)
+        return;
+    explicit_bzero(&slot->key, sizeof slot->key);
+    explicit_bzero(&slot->old_key, sizeof slot->old_key);
+    attrs_free(&slot->attrs);
+    free(slot);
+}
+
+const struct engine_attr *attrs_find(const struct attr_list *list, const char *file)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (strcmp(list->at[i].file, file) == 0)
+            return &list->at[i].attr;
+    }
+    return NULL;
+}
+
+int attrs_set(struct attr_list *list, const char *file, const struct engine_attr *attr)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (strcmp(list->at[i].file, file) == 0) {
+            list->at[i].attr = *attr;
+            return 0;
+        }
+    }
+    struct attr_entry *at = realloc(list->at, (list->count + 1) * sizeof *at);
+    if (!at)
+        return -ENOMEM;
+    list->at = at;
+    at[list->count] = (struct attr_entry){.attr = *attr};
+    snprintf(at[list->count].file, sizeof at->file, "%s", file);
+    list->count++;
+    return 0;
+}
+
+void attrs_free(struct attr_list *list)
+{
+    free(list->at);
+    *list = (struct attr_list){0};
+}

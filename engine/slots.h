@@ -1,0 +1,103 @@
+/*
+ * The slots in memory. The table and what people can see of a slot are under the fleet's mutex; the part
+ * below it belongs to the loop's thread. Slots are freed on the loop's thread only, so that it may hold on to
+ * them without the mutex.
+ */
+#ifndef ENGINE_SLOTS_H
+#define ENGINE_SLOTS_H
+
+#include "blade_machine.h"
+#include "catalog.h"
+#include "engine/engine.h"
+#include "wire/key.h"
+
+#define HOLDINGS_MAX 64 /* images of a blade that are remembered */
+#define ATTR_FILE_BYTES 32
+
+struct attr_entry {
+    char file[ATTR_FILE_BYTES];
+    struct engine_attr attr;
+};
+
+struct attr_list {
+    struct attr_entry *at;
+    size_t count;
+};
+
+/* Of the load under way, or of the last one. */
+struct progress {
+    bool any; /* there was one */
+    bool done;
+    uint64_t done_bytes, total_bytes; /* of content in place */
+    uint64_t sent_bytes;              /* of chunks, as they went over */
+    int64_t began_ms, ended_ms;       /* CLOCK_BOOTTIME; 0: goes on */
+};
+
+/* What the agent tells of its machine, NUL-terminated and free of control characters. */
+struct blade_info {
+    bool known;
+    char version[64], address[64], machine[32], kernel[96], runtime[128];
+    uint32_t cores, restarts;
+    uint64_t memory_bytes, memory_free_bytes, disk_bytes, disk_free_bytes, uptime_s;
+};
+
+struct peer;
+struct load;
+struct run;
+
+struct slot {
+    /* under the fleet's mutex */
+    uint32_t id;
+    char name[NAME_MAX_BYTES + 1];
+    struct engine_attr attr;
+    struct attr_list attrs; /* of its control files */
+    struct wire_key key, old_key;
+    bool has_old_key;
+    uint32_t running; /* held in runnings; 0 none */
+    bool stopped;
+    char image[RUNNING_NAME_MAX_BYTES + 1];
+    struct blade blade;
+    struct progress progress;
+    struct blade_info info;
+    char error[512];
+    int64_t loaded_ns, progress_ns, error_ns, info_ns, key_ns, seen_ns;
+    bool removing; /* no request may begin */
+    bool taken;    /* a load or a run request holds it */
+
+    /* the loop's thread */
+    struct peer *control, *bulk;
+    struct peer *challenger; /* a second control connection, while the first is asked whether it lives */
+    int64_t challenge_ends_ms;
+    uint64_t session;
+    bool reported;
+    struct blade_input report; /* the last one */
+    char report_snapshot[RUNNING_NAME_MAX_BYTES + 1];
+    char report_sentence[512];
+    uint64_t holdings[HOLDINGS_MAX];
+    uint32_t holdings_count;
+    struct load *load;
+    struct run *run;
+    bool log_grew;
+};
+
+struct slots {
+    struct slot **at; /* sorted by name */
+    size_t count, cap;
+};
+
+/* All under the fleet's mutex. Returned slots are the table's. */
+int slots_insert(struct slots *slots, struct slot *slot) MUST_CHECK; /* takes it over on success */
+void slots_take_out(struct slots *slots, struct slot *slot);         /* the caller's again */
+void slots_rename(struct slots *slots, struct slot *slot, const char *name);
+struct slot *slots_by_name(const struct slots *slots, const char *name);
+struct slot *slots_by_id(const struct slots *slots, uint32_t id);
+struct slot *slots_by_key(const struct slots *slots, const char *key_id);
+
+void slot_free(struct slot *slot); /* wipes its keys; NULL is allowed */
+
+/* NULL: was never set. */
+const struct engine_attr *attrs_find(const struct attr_list *list, const char *file);
+int attrs_set(struct attr_list *list, const char *file, const struct engine_attr *attr) MUST_CHECK;
+void attrs_free(struct attr_list *list);
+
+#endif
