@@ -15,7 +15,7 @@
 #include "blob/image.h"
 
 #define IMAGE_MAGIC_BYTES 8
-static const uint8_t image_magic[IMAGE_MAGIC_BYTES] = {'b', 'l', 'a', 'd', 'e', 'i', 'm', 'g'};
+static const uint8_t image_magic[IMAGE_MAGIC_BYTES] = {'b', 'l', 'a', 'd', 'I', 'M', 'A', 'G'};
 
 #define IMAGE_VERSION 1u
 #define IMAGE_FLAG_IDS 1u
