@@ -3,7 +3,7 @@
 #include <sqlite3.h>
 #include <sys/wait.h>
 
-#include "catalog.h"
+#include "catalog_db.h"
 
 static struct catalog *open_at(const struct scratch *s)
 {
@@ -300,6 +300,49 @@ static void newer_is_refused(void **state)
     assert_int_equal(catalog_open(s->path, &c, &err), -EIO);
 }
 
+static void pragma(struct catalog *c, const char *sql)
+{
+    assert_int_equal(sqlite3_exec(c->db, sql, NULL, NULL, NULL), SQLITE_OK);
+}
+
+/* A full disk and a read-only one are said as such, change nothing, and are got over. */
+static void faults_change_nothing(void **state)
+{
+    struct catalog *c = open_at(*state);
+    struct catalog_running r;
+    struct err err = {0};
+    assert_int_equal(add(c, "web", 1, true, &r), 1);
+    uint32_t id = r.id;
+    pragma(c, "PRAGMA max_page_count = 1"); /* as few as there are */
+    int result = 0;
+    for (unsigned i = 0; i < 1000 && result == 0; i++) {
+        struct engine_attr attr = {.mode = 0600};
+        char file[32];
+        snprintf(file, sizeof(file), "file-%u", i);
+        result = catalog_attr_set(c, 1, file, &attr, &err);
+    }
+    assert_int_equal(result, -ENOSPC);
+    assert_non_null(
+        strstr(err.message, "catalog.db: cannot note an owner and mode: database or disk is full"));
+    for (unsigned i = 0; i < 200 && result != 1; i++) {
+        r = running_of("web", (uint8_t)(2 + i));
+        result = catalog_running_add(c, &r, true, NULL);
+        if (result < 0)
+            break;
+        id = r.id;
+        result = 0;
+    }
+    assert_int_equal(result, -ENOSPC);
+    assert_int_equal(clean_of(c, "web"), id);
+    pragma(c, "PRAGMA max_page_count = 100000; PRAGMA query_only = ON");
+    assert_int_equal(catalog_source_dirty(c, "web", &err), -EROFS);
+    assert_int_equal(clean_of(c, "web"), id);
+    pragma(c, "PRAGMA query_only = OFF");
+    assert_int_equal(catalog_source_dirty(c, "web", &err), 0);
+    assert_int_equal(add(c, "web", 250, true, &r), 1);
+    catalog_close(c);
+}
+
 static void the_file_is_private(void **state)
 {
     const struct scratch *s = *state;
@@ -325,6 +368,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(survives_kill, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(distrusts_after_a_crash, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(newer_is_refused, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(faults_change_nothing, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(the_file_is_private, scratch_make, scratch_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
