@@ -142,7 +142,10 @@ static void attrs_come_back(void **state)
     assert_int_equal(attrs.count, 3);
     assert_int_equal(attrs.slot, a.id);
     assert_string_equal(attrs.file, "load");
-    assert_memory_equal(&attrs.last, &attr, sizeof(attr));
+    assert_int_equal(attrs.last.uid, attr.uid);
+    assert_int_equal(attrs.last.gid, attr.gid);
+    assert_int_equal(attrs.last.mode, attr.mode);
+    assert_int_equal(attrs.last.changed_ns, attr.changed_ns);
     assert_int_equal(catalog_slot_remove(c, a.id, NULL), 0);
     attrs.count = 0;
     assert_int_equal(catalog_attrs(c, take_attr, &attrs, NULL), 0);

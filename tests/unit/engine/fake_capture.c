@@ -129,14 +129,3 @@ void blob_capture_cancel(struct blob_capture *c)
     __atomic_add_fetch(&c->fake->cancels, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&c->cancelled, true, __ATOMIC_RELAXED);
 }
-
-/* Nothing is stored, and no image is asked for. */
-int blob_object_load(struct blob_store *store, const struct blob_id *id, size_t max_bytes, struct buf *out,
-                     struct err *err)
-{
-    (void)store;
-    (void)id;
-    (void)max_bytes;
-    (void)out;
-    return err_set(err, ENOENT, "this store is empty");
-}
