@@ -229,7 +229,7 @@ static int order_entries(struct blob_image_builder *b, struct order *o, struct e
     o->first = calloc((size_t)b->n_inodes + 2, sizeof(uint32_t));
     o->order = calloc((size_t)b->n_entries + 1, sizeof(uint32_t));
     o->number = malloc(b->n_inodes * sizeof(uint32_t));
-    o->queue = malloc(b->n_inodes * sizeof(uint32_t));
+    o->queue = calloc(b->n_inodes, sizeof(uint32_t));
     o->set = calloc(b->n_inodes, sizeof(uint32_t));
     if (!o->first || !o->order || !o->number || !o->queue || !o->set)
         return no_memory(err);

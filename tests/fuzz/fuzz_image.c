@@ -1,17 +1,8 @@
 /* Images from anybody: what parsing lets through can be walked to its last byte, and stripped. */
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "blob/image.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len_bytes);
-
-/* A promise of image.h that does not hold. */
-static void must(bool holds)
-{
-    if (!holds)
-        abort();
-}
+#include "fuzz.h"
 
 static void touch(const void *bytes, size_t len_bytes)
 {
@@ -26,12 +17,12 @@ static void walk_directory(const struct blob_image *image, uint32_t inode, const
         struct blob_entry entry;
         struct blob_inode child;
         blob_image_entry(image, in->entries_first + k, &entry);
-        must(entry.name_bytes >= 1 && entry.name_bytes <= 255 && entry.inode != 0);
-        must(entry.inode < blob_image_inodes(image));
+        MUST(entry.name_bytes >= 1 && entry.name_bytes <= 255 && entry.inode != 0);
+        MUST(entry.inode < blob_image_inodes(image));
         touch(entry.name, entry.name_bytes);
-        must(blob_image_find(image, inode, entry.name, entry.name_bytes) == entry.inode);
+        MUST(blob_image_find(image, inode, entry.name, entry.name_bytes) == entry.inode);
         blob_image_inode(image, entry.inode, &child);
-        must(!S_ISDIR(child.mode) || child.parent == inode);
+        MUST(!S_ISDIR(child.mode) || child.parent == inode);
     }
 }
 
@@ -42,10 +33,10 @@ static void walk_file(const struct blob_image *image, const struct blob_inode *i
         struct blob_extent extent;
         struct blob_chunk chunk;
         blob_image_extent(image, in->extents_first + k, &extent);
-        must(extent.chunk < blob_image_chunks(image) && extent.offset_bytes >= end);
+        MUST(extent.chunk < blob_image_chunks(image) && extent.offset_bytes >= end);
         blob_image_chunk(image, extent.chunk, &chunk);
         end = extent.offset_bytes + chunk.raw_bytes;
-        must(end > extent.offset_bytes && end <= in->size_bytes);
+        MUST(end > extent.offset_bytes && end <= in->size_bytes);
     }
 }
 
@@ -55,7 +46,7 @@ static void walk(const struct blob_image *image)
         struct blob_inode in;
         struct blob_xattr x, found;
         blob_image_inode(image, i, &in);
-        must(in.nlink > 0 && in.parent < blob_image_inodes(image));
+        MUST(in.nlink > 0 && in.parent < blob_image_inodes(image));
         walk_directory(image, i, &in);
         walk_file(image, &in);
         if (in.target)
@@ -84,11 +75,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len_bytes)
 
     struct buf bare = BUF_EMPTY;
     struct blob_image *stripped = NULL;
-    must(blob_image_strip(image, &bare) == 0);
-    must(blob_image_parse(&bare, &stripped, NULL) == 0);
-    must(!blob_image_has_ids(stripped));
-    must(blob_image_inodes(stripped) == blob_image_inodes(image));
-    must(blob_image_content_bytes(stripped) == blob_image_content_bytes(image));
+    MUST(blob_image_strip(image, &bare) == 0);
+    MUST(blob_image_parse(&bare, &stripped, NULL) == 0);
+    MUST(!blob_image_has_ids(stripped));
+    MUST(blob_image_inodes(stripped) == blob_image_inodes(image));
+    MUST(blob_image_content_bytes(stripped) == blob_image_content_bytes(image));
     walk(stripped);
     blob_image_free(stripped);
     blob_image_free(image);

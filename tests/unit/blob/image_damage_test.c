@@ -274,7 +274,8 @@ DAMAGE(name_over_the_end)
 }
 DAMAGE(name_dot_dot)
 {
-    memcpy(entry(l, ENTRY_SH) + ENTRY_AT_NAME, "..", 2);
+    entry(l, ENTRY_SH)[ENTRY_AT_NAME] = '.';
+    entry(l, ENTRY_SH)[ENTRY_AT_NAME + 1] = '.';
 }
 DAMAGE(name_dot_dot_first)
 {
