@@ -412,6 +412,9 @@ void images_drop(struct images *images, uint64_t number)
 void images_trim(struct images *images)
 {
     HOLD_LOCK(&images->lock);
+    for (size_t i = 0; i < images->count; i++) /* left by an earlier run; nobody can ask for them */
+        images->held[i].dropped |= images->held[i].foreign;
+    sweep(images);
     while (images->count > (size_t)images->keep + 1 && drop_oldest(images))
         ;
 }

@@ -189,11 +189,15 @@ int options_parse(int argc, char **argv, struct options *out, struct err *err)
     struct options o = {.keep = OPTIONS_KEEP_DEFAULT};
     o.binds = calloc(words + 1, sizeof(*o.binds));
     o.caps = calloc(words + 1, sizeof(*o.caps));
-    int r = o.binds && o.caps ? 0 : err_set(err, ENOMEM, "no memory for the options");
+    int r = 0;
+    if (!o.binds || !o.caps) {
+        err_set(err, ENOMEM, "no memory for the options");
+        r = -ENOMEM;
+    }
     for (int at = 1; r == 0 && at < argc;) {
         const char *value = NULL;
         const struct row *row = next_option(argc, argv, &at, &value, err);
-        r = row ? take(&o, row, value, err) : -EINVAL;
+        r = row ? take(&o, row, value ? value : "", err) : -EINVAL;
     }
     if (r == 0)
         r = check_all(&o, err);

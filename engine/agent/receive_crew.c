@@ -109,20 +109,24 @@ static bool take_dirs(struct receive *r, struct job *job)
     return true;
 }
 
-/* Waits for a job; false: there will be none. */
+/* Waits for a job; false: there will be none. After a break what has arrived is still written: the next
+ * attempt goes on from it. */
 static bool take(struct receive *r, struct job *job)
 {
     HOLD_LOCK(&r->lock);
-    while (!receive_is_over(r) && r->phase != RECEIVE_CLOSING) {
+    for (;;) {
         job->count = 0;
         job->arrived = NULL;
+        if (r->failed.code)
+            return false;
+        if (r->cancelled || r->phase == RECEIVE_CLOSING)
+            return take_arrived(r, job);
         if (r->phase == RECEIVE_CONTENT && (take_arrived(r, job) || take_clone(r, job) || take_local(r, job)))
             return true;
         if (r->phase == RECEIVE_FINISHING && take_dirs(r, job))
             return true;
         pthread_cond_wait(&r->wake, &r->lock);
     }
-    return false;
 }
 
 /* ---- writing ---- */
@@ -346,33 +350,53 @@ static int work(struct worker *w, struct err *err)
     return 0;
 }
 
+static int worker_new(struct receive *r, struct worker **out, struct err *err)
+{
+    struct worker *w = calloc(1, sizeof(*w));
+    uint8_t *raw = malloc(BATCH_BYTES);
+    if (!w || !raw) {
+        free(w);
+        free(raw);
+        return err_set(err, ENOMEM, "no memory to write a tree");
+    }
+    int result = tree_ring_new(&w->ring, err);
+    if (result < 0) {
+        free(w);
+        free(raw);
+        return result;
+    }
+    w->r = r;
+    w->raw = raw;
+    w->self.fd = w->seed.fd = -1;
+    w->own = (struct seed_source){.image = r->image, .tree_fd = r->tree_fd, .tree = r->tree};
+    *out = w;
+    return 0;
+}
+
+static void worker_free(struct worker *w)
+{
+    seed_reader_close(&w->self);
+    seed_reader_close(&w->seed);
+    tree_ring_free(w->ring);
+    free(w->raw);
+    free(w);
+}
+
 void *receive_crew_main(void *arg)
 {
     struct receive *r = arg;
     struct err err = {0};
-    struct worker *w = calloc(1, sizeof(*w));
-    int result = w ? 0 : err_set(&err, ENOMEM, "no memory to write a tree");
-    if (result == 0) {
-        w->r = r;
-        w->self.fd = w->seed.fd = -1;
-        w->own = (struct seed_source){.image = r->image, .tree_fd = r->tree_fd, .tree = r->tree};
-        w->raw = malloc(BATCH_BYTES);
-        result = w->raw ? tree_ring_new(&w->ring, &err) : err_set(&err, ENOMEM, "no memory to write a tree");
-    }
-    while (result == 0 && take(r, &w->job)) {
+    struct worker *w = NULL;
+    int result = worker_new(r, &w, &err);
+    while (w && result == 0 && take(r, &w->job)) {
         w->pieces = 0;
         result = work(w, &err);
     }
+    if (w)
+        worker_free(w);
     if (result < 0) {
         HOLD_LOCK(&r->lock);
         receive_fail(r, &err);
-    }
-    if (w) {
-        seed_reader_close(&w->self);
-        seed_reader_close(&w->seed);
-        tree_ring_free(w->ring);
-        free(w->raw);
-        free(w);
     }
     return NULL;
 }

@@ -14,8 +14,10 @@ static int count_extents(const struct blob_image *image, uint32_t *out, struct e
         blob_image_inode(image, i, &in);
         total += S_ISREG(in.mode) ? in.extents : 0;
     }
-    if (total > most || total >= UINT32_MAX)
-        return err_set(err, EBADMSG, "the image is damaged: files share their extents");
+    if (total > most || total >= UINT32_MAX) {
+        err_set(err, EBADMSG, "the image is damaged: files share their extents");
+        return -EBADMSG;
+    }
     *out = (uint32_t)total;
     return 0;
 }
@@ -36,27 +38,42 @@ static void fill_places(struct plan_places *p, const struct blob_image *image, u
     }
 }
 
-int plan_places_init(struct plan_places *places, const struct blob_image *image, struct err *err)
+/* Counts each chunk's places and makes room for them; `at`: where the next place of a chunk goes. */
+static uint32_t *lay_out(struct plan_places *p, const struct blob_image *image)
 {
     uint32_t chunks = blob_image_chunks(image);
+    uint32_t *at = calloc((size_t)chunks + 1, sizeof(*at));
+    p->first = calloc((size_t)chunks + 1, sizeof(*p->first));
+    if (!at || !p->first) {
+        free(at);
+        return NULL;
+    }
+    fill_places(p, image, NULL);
+    for (uint32_t c = 0; c < chunks; c++)
+        p->first[c + 1] += p->first[c];
+    memcpy(at, p->first, ((size_t)chunks + 1) * sizeof(*at));
+    p->place = calloc((size_t)p->count + 1, sizeof(*p->place));
+    if (!p->place) {
+        free(at);
+        return NULL;
+    }
+    return at;
+}
+
+int plan_places_init(struct plan_places *places, const struct blob_image *image, struct err *err)
+{
     struct plan_places p = {0};
     int r = count_extents(image, &p.count, err);
     if (r < 0)
         return r;
-    p.first = calloc((size_t)chunks + 1, sizeof(*p.first));
-    OWNED uint32_t *at = calloc((size_t)chunks + 1, sizeof(*at));
-    if (p.first && at) {
-        fill_places(&p, image, NULL); /* counts first */
-        for (uint32_t c = 0; c < chunks; c++)
-            p.first[c + 1] += p.first[c];
-        memcpy(at, p.first, ((size_t)chunks + 1) * sizeof(*at));
-        p.place = calloc((size_t)p.count + 1, sizeof(*p.place));
-    }
-    if (!p.place) {
+    uint32_t *at = lay_out(&p, image);
+    if (!at) {
         plan_places_fini(&p);
-        return err_set(err, ENOMEM, "no memory for the chunks of an image");
+        err_set(err, ENOMEM, "no memory for the chunks of an image");
+        return -ENOMEM;
     }
     fill_places(&p, image, at);
+    free(at);
     *places = p;
     return 0;
 }

@@ -82,14 +82,14 @@ int tree_init(struct tree *tree, const struct blob_image *image, int fd, struct 
     struct tree t = {.image = image, .fd = fd};
     t.entry_of = calloc(inodes ? inodes : 1, sizeof(*t.entry_of));
     t.dirs = calloc(inodes ? inodes : 1, sizeof(*t.dirs));
-    int r = t.entry_of && t.dirs ? 0 : err_set(err, ENOMEM, "no memory for the index of an image");
+    if (!t.entry_of || !t.dirs) {
+        tree_fini(&t);
+        return err_set(err, ENOMEM, "no memory for the index of an image");
+    }
     struct blob_inode root = {0};
-    if (r == 0 && inodes > 0)
+    if (inodes > 0)
         blob_image_inode(image, 0, &root);
-    if (r == 0 && !S_ISDIR(root.mode))
-        r = bad(err, "it has no root directory");
-    if (r == 0)
-        r = index_names(&t, err);
+    int r = S_ISDIR(root.mode) ? index_names(&t, err) : bad(err, "it has no root directory");
     if (r == 0)
         r = check_inodes(&t, err);
     if (r < 0) {
@@ -162,41 +162,50 @@ void tree_path_show(const struct tree *tree, uint32_t inode, char out[256])
     memcpy(out, tail + at, sizeof(tail) - at);
 }
 
+/* Opens the first of `chain` (`count` inodes, each in the one before) that fit into one path, below `at`.
+ * Returns the fd; `*used`: how many they were. */
+static int open_some(const struct tree *t, int at, const uint32_t *chain, size_t count, int flags,
+                     size_t *used)
+{
+    char path[PATH_MAX];
+    size_t len = 0, n = 0;
+    for (; n < count; n++) {
+        struct blob_entry entry;
+        blob_image_entry(t->image, t->entry_of[chain[n]], &entry);
+        if (len + 1 + entry.name_bytes + 1 > sizeof(path))
+            break;
+        if (len)
+            path[len++] = '/';
+        memcpy(path + len, entry.name, entry.name_bytes);
+        len += entry.name_bytes;
+    }
+    path[len] = '\0';
+    *used = n;
+    return open_beneath(at, path, n == count ? flags : O_PATH | O_DIRECTORY, 0600);
+}
+
 /* Opens in steps of at most PATH_MAX what one path is too long for. */
 static int open_deep(const struct tree *t, uint32_t inode, int flags)
 {
     size_t depth = 0;
     for (uint32_t i = inode; i != 0; i = parent_of(t, i))
         depth++;
-    OWNED uint32_t *chain = malloc((depth ? depth : 1) * sizeof(*chain));
+    uint32_t *chain = calloc(depth + 1, sizeof(*chain));
     if (!chain)
         return -ENOMEM;
     size_t fill = depth;
     for (uint32_t i = inode; i != 0; i = parent_of(t, i))
         chain[--fill] = i;
 
-    OWNED_FD at = -1;
-    for (size_t next = 0; next < depth;) {
-        char path[PATH_MAX];
-        size_t len = 0;
-        for (; next < depth; next++) {
-            struct blob_entry entry;
-            blob_image_entry(t->image, t->entry_of[chain[next]], &entry);
-            if (len + 1 + entry.name_bytes + 1 > sizeof(path))
-                break;
-            if (len)
-                path[len++] = '/';
-            memcpy(path + len, entry.name, entry.name_bytes);
-            len += entry.name_bytes;
-        }
-        path[len] = '\0';
-        int fd = open_beneath(at < 0 ? t->fd : at, path, next == depth ? flags : O_PATH | O_DIRECTORY, 0600);
-        if (fd < 0)
-            return fd;
-        cleanup_fd(&at);
+    int at = t->fd;
+    for (size_t next = 0, used; next < depth && at >= 0; next += used) {
+        int fd = open_some(t, at, chain + next, depth - next, flags, &used);
+        if (at != t->fd)
+            close(at);
         at = fd;
     }
-    return steal_fd(&at);
+    free(chain);
+    return at;
 }
 
 int tree_open(const struct tree *tree, uint32_t inode, int flags)

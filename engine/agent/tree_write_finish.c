@@ -32,22 +32,9 @@ static void entry_path(int dirfd, const char *name, char out[NAME_MAX + 32])
 
 /* Takes away what the image does not have: default ACLs of a directory above are inherited at creation, and
  * an earlier attempt may have set its own. What a security module puts there is its own affair. */
-static int remove_strange_xattrs(const struct tree *t, uint32_t inode, const char *path, bool *any)
+static int remove_strange(const struct tree *t, uint32_t inode, const char *path, const char *names,
+                          ssize_t len)
 {
-    char small[512];
-    OWNED char *big = NULL;
-    char *names = small;
-    ssize_t len = llistxattr(path, small, sizeof(small));
-    if (len < 0 && errno == ERANGE) {
-        big = malloc(XATTR_LIST_BYTES);
-        if (!big)
-            return -ENOMEM;
-        names = big;
-        len = llistxattr(path, big, XATTR_LIST_BYTES);
-    }
-    if (len < 0)
-        return errno == ENOTSUP ? 0 : -errno;
-    *any = len > 0;
     for (ssize_t at = 0; at < len; at += (ssize_t)strlen(names + at) + 1) {
         struct blob_xattr x;
         if (blob_image_xattr_find(t->image, inode, names + at, &x))
@@ -59,13 +46,32 @@ static int remove_strange_xattrs(const struct tree *t, uint32_t inode, const cha
     return 0;
 }
 
+/* Returns 1 when there are any xattrs, 0, or -errno. */
+static int remove_strange_xattrs(const struct tree *t, uint32_t inode, const char *path)
+{
+    char small[512];
+    ssize_t len = llistxattr(path, small, sizeof(small));
+    if (len >= 0) {
+        int r = remove_strange(t, inode, path, small, len);
+        return r < 0 ? r : len > 0;
+    }
+    if (errno != ERANGE)
+        return errno == ENOTSUP ? 0 : -errno;
+    char *big = malloc(XATTR_LIST_BYTES);
+    if (!big)
+        return -ENOMEM;
+    len = llistxattr(path, big, XATTR_LIST_BYTES);
+    int r = len < 0 ? -errno : remove_strange(t, inode, path, big, len);
+    free(big);
+    return r < 0 ? r : 1;
+}
+
 static int set_xattrs(const struct tree *t, uint32_t inode, uint32_t set, const char *path)
 {
     char now[4096];
-    bool any = false;
-    int r = remove_strange_xattrs(t, inode, path, &any);
-    if (r < 0)
-        return r;
+    int any = remove_strange_xattrs(t, inode, path);
+    if (any < 0)
+        return any;
     struct blob_xattr x;
     for (uint32_t k = 0; set && blob_image_xattr(t->image, set, k, &x); k++) {
         char name[XATTR_NAME_MAX + 1];
