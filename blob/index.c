@@ -171,18 +171,3 @@ bool index_remove(struct index *index, const struct blob_id *id, uint32_t pack, 
     entry_remove(index, s);
     return true;
 }
-
-uint32_t index_remove_tail(struct index *index, uint32_t pack, uint32_t from_bytes)
-{
-    uint32_t removed = 0;
-    for (uint32_t i = 0; i < index->count;) {
-        struct index_place place = place_of(&index->entries[i]);
-        if (place.pack != pack || place.offset_bytes < from_bytes) {
-            i++;
-            continue;
-        }
-        entry_remove(index, slot_of(index, &index->entries[i].id)); /* the last one is now at `i` */
-        removed++;
-    }
-    return removed;
-}

@@ -37,7 +37,5 @@ void index_put(struct index *index, const struct blob_id *id, const struct index
 bool index_find(const struct index *index, const struct blob_id *id, struct index_place *out);
 /* Removes an id, if it lies at that place still. */
 bool index_remove(struct index *index, const struct blob_id *id, uint32_t pack, uint32_t offset_bytes);
-/* Removes all that lies in a pack at or behind an offset. Looks at every entry. Returns how many. */
-uint32_t index_remove_tail(struct index *index, uint32_t pack, uint32_t from_bytes);
 
 #endif

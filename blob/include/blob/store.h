@@ -32,13 +32,16 @@ void blob_store_close(struct blob_store *store);
 
 /*
  * Stores a chunk of 1 to BLOB_CHUNK_MAX_BYTES, unless its content is there. Compresses on the caller's thread
- * with the caller's `c`. Returns the record bytes that were added (0: it was there) and fills `id`. Not yet
- * durable: see blob_store_sync. Blocks on writing.
+ * with the caller's `c` (NULL: one of the store's own, of its level). Returns the record bytes that were
+ * added (0: it was there) and fills `id`. Not yet durable: see blob_store_sync. Blocks on writing.
  */
 int blob_store_put(struct blob_store *store, struct blob_compressor *c, const void *raw, uint32_t raw_bytes,
                    struct blob_id *id, struct err *err) MUST_CHECK;
 
-/* Every put that returned before this call is on disk when it returns 0. Blocks. */
+/*
+ * Every put that returned before this call is on disk when it returns 0. Blocks. After -ENOSPC the store goes
+ * on when there is room again; a disk that failed to sync (-EIO) ends puts and syncs until the next open.
+ */
 int blob_store_sync(struct blob_store *store, struct err *err) MUST_CHECK;
 
 bool blob_store_has(struct blob_store *store, const struct blob_id *id);
@@ -51,7 +54,8 @@ bool blob_store_has(struct blob_store *store, const struct blob_id *id);
 int blob_store_get(struct blob_store *store, const struct blob_id *id, void *raw, uint32_t raw_bytes,
                    struct err *err) MUST_CHECK;
 
-/* Where a record lies, for who reads packs through a ring of its own. */
+/* Where a record lies, for who reads packs through a ring of its own. What is not in its pack's file yet is
+ * written there first: -ENOSPC and the like. */
 struct blob_place {
     uint64_t pack;
     uint32_t offset_bytes;
@@ -63,7 +67,8 @@ int blob_store_locate(struct blob_store *store, const struct blob_id *id, struct
 int blob_store_pack_get(struct blob_store *store, uint64_t pack, struct err *err) MUST_CHECK;
 void blob_store_pack_put(struct blob_store *store, uint64_t pack);
 
-/* Tells that the record of `id` read from a pack was damaged: it is set aside and counted. */
+/* Tells that the record of `id` read from a pack was damaged: it is read again, and if that is so, set aside
+ * and counted. Blocks. */
 void blob_store_set_aside(struct blob_store *store, const struct blob_id *id);
 
 void blob_store_stats(struct blob_store *store, struct blob_store_stats *out);

@@ -1,4 +1,5 @@
 /* What a store promises to those who put and get. */
+#include "golden.h"
 #include "store_fixture.h"
 #include "store_parts.h"
 
@@ -206,6 +207,36 @@ static void lists_of_lists(void **state)
     assert_memory_equal(out.bytes, bytes, len);
 }
 
+/* The list of an object under the golden secret (0, 1, ... 191), and its id. */
+static void golden_object(void **state)
+{
+    struct fixture *f = *state;
+    fixture_close(f);
+    uint8_t secret[BLOB_SECRET_BYTES];
+    for (unsigned i = 0; i < sizeof(secret); i++)
+        secret[i] = (uint8_t)i;
+    assert_int_equal(file_replace(f->dirfd, "secret", 0600, secret, sizeof(secret)), 0);
+    fixture_open(f);
+    OWNED uint8_t *bytes = content_of(61, 300000);
+    struct blob_id id;
+    assert_int_equal(blob_object_save(f->store, NULL, bytes, 300000, &id, NULL), 0);
+
+    OWNED_BUF struct buf found = BUF_EMPTY;
+    buf_put(&found, id.bytes, sizeof(id.bytes));
+    int64_t len = store_raw_bytes(f->store, &id);
+    assert_in_range(len, 1, BLOB_CHUNK_MAX_BYTES);
+    uint8_t *list = buf_room(&found, (size_t)len);
+    assert_non_null(list);
+    assert_int_equal(blob_store_get(f->store, &id, list, (uint32_t)len, NULL), 0);
+    buf_grew(&found, (size_t)len);
+    if (golden_print("object.hex", found.bytes, found.len_bytes))
+        return;
+    OWNED_BUF struct buf golden = BUF_EMPTY;
+    assert_true(golden_read("object.hex", &golden));
+    assert_int_equal(golden.len_bytes, found.len_bytes);
+    assert_memory_equal(golden.bytes, found.bytes, found.len_bytes);
+}
+
 static void cache_reads_and_stays_bounded(void **state)
 {
     struct fixture *f = *state;
@@ -254,6 +285,7 @@ int main(void)
         TEST(newer_formats_are_refused),
         TEST(objects),
         TEST(lists_of_lists),
+        TEST(golden_object),
         TEST(cache_reads_and_stays_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
