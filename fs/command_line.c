@@ -1,0 +1,205 @@
+#include "command_line.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define LISTEN_DEFAULT "127.0.0.1:7420"
+
+enum { KEY_HELP, KEY_VERSION, KEY_DEBUG, KEY_IGNORED };
+
+#define OPTION(text, field)                                                                                  \
+    {                                                                                                        \
+        text, offsetof(struct options, field), 1                                                             \
+    }
+
+static const struct fuse_opt known[] = {
+    OPTION("listen=%s", listen),
+    OPTION("keep=%s", keep),
+    OPTION("fence=%s", fence),
+    OPTION("-f", foreground),
+    OPTION("nonempty", nonempty),
+    FUSE_OPT_KEY("-h", KEY_HELP),
+    FUSE_OPT_KEY("--help", KEY_HELP),
+    FUSE_OPT_KEY("-V", KEY_VERSION),
+    FUSE_OPT_KEY("--version", KEY_VERSION),
+    FUSE_OPT_KEY("-d", KEY_DEBUG),
+    FUSE_OPT_KEY("debug", KEY_DEBUG),
+    /* Words of /etc/fstab that are for mount(8) and systemd. */
+    FUSE_OPT_KEY("_netdev", KEY_IGNORED),
+    FUSE_OPT_KEY("nofail", KEY_IGNORED),
+    FUSE_OPT_KEY("defaults", KEY_IGNORED),
+    FUSE_OPT_KEY("auto", KEY_IGNORED),
+    FUSE_OPT_KEY("noauto", KEY_IGNORED),
+    FUSE_OPT_KEY("user", KEY_IGNORED),
+    FUSE_OPT_KEY("nouser", KEY_IGNORED),
+    FUSE_OPT_KEY("users", KEY_IGNORED),
+    FUSE_OPT_END,
+};
+
+static int copy_word(const char *word, char **out)
+{
+    *out = strdup(word);
+    return *out ? 0 : -1;
+}
+
+/* fuse_opt_parse(3): 0 takes it, 1 leaves it for libfuse, -1 fails. */
+static int take(void *data, const char *arg, int key, struct fuse_args *args)
+{
+    struct options *options = data;
+    (void)args;
+    switch (key) {
+    case KEY_HELP:
+        options->help = 1;
+        return 0;
+    case KEY_VERSION:
+        options->version = 1;
+        return 0;
+    case KEY_DEBUG:
+        options->debug = 1;
+        return 0;
+    case KEY_IGNORED:
+        return 0;
+    case FUSE_OPT_KEY_NONOPT:
+        if (!options->store)
+            return copy_word(arg, &options->store);
+        if (!options->mountpoint)
+            return copy_word(arg, &options->mountpoint);
+        fprintf(stderr, "bladefs: one argument too many: %s (see --help)\n", arg);
+        return -1;
+    default:
+        return strncmp(arg, "x-", 2) == 0 ? 0 : 1;
+    }
+}
+
+int listen_parse(const char *text, char **host, char **port)
+{
+    const char *colon = strrchr(text, ':');
+    if (!colon || colon == text)
+        return -EINVAL;
+    const char *from = text;
+    size_t len_bytes = (size_t)(colon - text);
+    if (text[0] == '[') {
+        if (colon[-1] != ']' || len_bytes < 3)
+            return -EINVAL;
+        from++;
+        len_bytes -= 2;
+    } else if (memchr(text, ':', len_bytes)) {
+        return -EINVAL; /* an IPv6 address without brackets */
+    }
+    size_t digits = strspn(colon + 1, "0123456789");
+    if (digits == 0 || digits > 5 || colon[1 + digits] || strtoul(colon + 1, NULL, 10) > 65535)
+        return -EINVAL;
+    OWNED char *new_host = strndup(from, len_bytes);
+    OWNED char *new_port = strdup(colon + 1);
+    if (!new_host || !new_port)
+        return -ENOMEM;
+    *host = STEAL(new_host);
+    *port = STEAL(new_port);
+    return 0;
+}
+
+static int make_absolute(char **path, struct err *err)
+{
+    if ((*path)[0] == '/')
+        return 0;
+    OWNED char *here = getcwd(NULL, 0);
+    char *whole = NULL;
+    if (!here)
+        return err_sys(err, errno, "cannot tell the working directory");
+    if (asprintf(&whole, "%s/%s", here, *path) < 0)
+        return err_set(err, ENOMEM, "no memory");
+    free(*path);
+    *path = whole;
+    return 0;
+}
+
+static int check(struct options *options, struct err *err)
+{
+    const char *listen = options->listen ? options->listen : LISTEN_DEFAULT;
+    if (!options->store || !options->mountpoint)
+        return err_set(err, EINVAL, "%s is missing: bladefs STORE MOUNTPOINT [-f] [-o opt,...] (see --help)",
+                       options->store ? "the mount point" : "the store");
+    if (!options->store[0])
+        return err_set(err, EINVAL, "the store's name is empty");
+    if (options->keep || options->fence)
+        return err_set(err, EINVAL, "the option %s comes with a later release; leave it out",
+                       options->keep ? "keep" : "fence");
+    int r = listen_parse(listen, &options->listen_host, &options->listen_port);
+    if (r < 0)
+        return err_set(err, -r, "listen=%s is not HOST:PORT", listen);
+    return make_absolute(&options->store, err);
+}
+
+/* What the mount always has. */
+static int add_mount_options(struct options *options, struct err *err)
+{
+    char *mount = NULL;
+    OWNED char *words = NULL;
+    int r = fuse_opt_add_opt(&mount, geteuid() == 0 ? "default_permissions,allow_other,subtype=bladefs"
+                                                    : "default_permissions,subtype=bladefs");
+    OWNED char *name = NULL;
+    if (r == 0 && asprintf(&name, "fsname=%s", options->store) < 0)
+        name = NULL;
+    if (r == 0)
+        r = name ? fuse_opt_add_opt_escaped(&mount, name) : -1;
+    words = mount;
+    if (r == 0)
+        r = fuse_opt_add_arg(&options->args, "-o");
+    if (r == 0)
+        r = fuse_opt_add_arg(&options->args, words);
+    if (r == 0 && options->debug)
+        r = fuse_opt_add_arg(&options->args, "-d");
+    return r == 0 ? 0 : err_set(err, ENOMEM, "no memory");
+}
+
+int options_parse(int argc, char **argv, struct options *out, struct err *err)
+{
+    struct options options = {.args = FUSE_ARGS_INIT(argc, argv)};
+    if (fuse_opt_parse(&options.args, &options, known, take) != 0) {
+        options_free(&options);
+        return err_set(err, EINVAL, "%s", ""); /* the sentence is out already */
+    }
+    int r = 0;
+    if (!options.help && !options.version) {
+        r = check(&options, err);
+        if (r == 0)
+            r = add_mount_options(&options, err);
+    }
+    if (r < 0) {
+        options_free(&options);
+        return r;
+    }
+    *out = options;
+    return 0;
+}
+
+void options_free(struct options *options)
+{
+    free(options->store);
+    free(options->mountpoint);
+    free(options->listen_host);
+    free(options->listen_port);
+    free(options->listen);
+    free(options->keep);
+    free(options->fence);
+    fuse_opt_free_args(&options->args);
+    *options = (struct options){0};
+}
+
+void options_usage(FILE *to)
+{
+    fputs("Usage: bladefs STORE MOUNTPOINT [-f] [-d] [-o OPTION,...]\n"
+          "The controller of a rack of blades, used through the filesystem that it mounts on MOUNTPOINT.\n"
+          "\n"
+          "  STORE                 directory of snapshots, chunks and catalog; made when it is not there\n"
+          "  -f                    stay in the foreground; else the daemon's log is STORE.log beside the "
+          "store\n"
+          "  -d                    debug: every request on stderr; implies -f\n"
+          "  -o listen=HOST:PORT   where agents dial in (" LISTEN_DEFAULT ")\n"
+          "  -o nonempty           mount over a directory that is not empty\n"
+          "  -o suid,dev           let setuid bits and device nodes below the mount work on this machine\n"
+          "  -o ...                other options of mount(8) and libfuse\n"
+          "  -h, --help            this text\n"
+          "  -V, --version         the version\n",
+          to);
+}

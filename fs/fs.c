@@ -1,0 +1,128 @@
+#include "fs.h"
+
+#include <sys/resource.h>
+
+#include "base/fdio.h"
+#include "polls.h"
+#include "trees.h"
+#include "waits.h"
+
+/* Descriptors of nodes that stay open though nobody uses them: enough for a source tree at work. */
+enum { NODE_FDS_MAX = 32768 };
+
+static void on_change(void *arg, enum engine_topic topic, uint32_t slot)
+{
+    struct fs *fs = arg;
+    int64_t now = clock_wall_ns();
+    switch (topic) {
+    case ENGINE_SLOT:
+        fs->states_ns = now;
+        break;
+    case ENGINE_SLOTS:
+        fs->slots_ns = fs->states_ns = now;
+        break;
+    case ENGINE_RUNNINGS:
+        fs->runnings_ns = now;
+        break;
+    case ENGINE_ANY_CHOICE:
+    case ENGINE_STORE:
+        break;
+    }
+    polls_wake(fs->polls, topic, slot);
+}
+
+/* The times of the lists, from what is in them. */
+static void first_times(struct fs *fs)
+{
+    OWNED struct engine_slot *slots = NULL;
+    OWNED struct engine_running *runnings = NULL;
+    size_t count = 0;
+    fs->started_ns = clock_wall_ns();
+    fs->slots_ns = fs->states_ns = fs->runnings_ns = fs->started_ns;
+    if (engine_slot_list(fs->engine, &slots, &count) == 0 && count > 0) {
+        int64_t latest = 0;
+        for (size_t i = 0; i < count; i++)
+            latest = slots[i].state_ns > latest ? slots[i].state_ns : latest;
+        fs->states_ns = latest;
+    }
+    if (engine_running_list(fs->engine, &runnings, &count) == 0 && count > 0) {
+        int64_t latest = 0;
+        for (size_t i = 0; i < count; i++)
+            latest = runnings[i].created_ns > latest ? runnings[i].created_ns : latest;
+        fs->runnings_ns = latest;
+    }
+}
+
+static size_t node_fds(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 256;
+    size_t quarter = (size_t)limit.rlim_cur / 4;
+    return quarter < NODE_FDS_MAX ? quarter : NODE_FDS_MAX;
+}
+
+static int make_parts(struct fs *fs)
+{
+    int r = backing_open(engine_snapshots_fd(fs->engine), &fs->backing);
+    if (r == 0)
+        r = tops_new(fs->engine, &fs->tops);
+    if (r == 0)
+        r = nodes_new(&fs->backing, node_fds(), &fs->nodes);
+    if (r == 0)
+        r = trees_new(fs->engine, &fs->trees);
+    if (r == 0)
+        r = polls_new(&fs->polls);
+    if (r == 0)
+        r = waits_new(fs->engine, &fs->waits);
+    if (r < 0)
+        return r;
+    int fd = openat(fs->backing.fd, ".", O_PATH | O_CLOEXEC);
+    return fd < 0 ? -errno : node_learn(fs->nodes, fd, fs->backing.inode, NULL, &fs->snapshots);
+}
+
+int fs_new(struct engine *engine, struct fs **out, struct err *err)
+{
+    struct fs *fs = calloc(1, sizeof(*fs));
+    if (!fs)
+        return err_set(err, ENOMEM, "no memory");
+    fs->engine = engine;
+    fs->backing.fd = -1;
+    fs->uid = geteuid();
+    fs->gid = getegid();
+    pthread_mutex_init(&fs->locate_lock, NULL);
+    int r = make_parts(fs);
+    if (r < 0) {
+        fs_free(fs); /* it does not watch the engine yet */
+        return err_sys(err, -r, "cannot read the snapshots of the store");
+    }
+    first_times(fs);
+    engine_watch(engine, on_change, fs);
+    *out = fs;
+    return 0;
+}
+
+void fs_release(struct fs *fs)
+{
+    trees_free(fs->trees);
+    fs->trees = NULL;
+    if (fs->snapshots)
+        node_put(fs->nodes, fs->snapshots);
+    fs->snapshots = NULL;
+    nodes_free(fs->nodes);
+    fs->nodes = NULL;
+    tops_free(fs->tops);
+    fs->tops = NULL;
+}
+
+void fs_free(struct fs *fs)
+{
+    if (!fs)
+        return;
+    fs_release(fs);
+    waits_free(fs->waits);
+    polls_free(fs->polls);
+    backing_close(&fs->backing);
+    pthread_mutex_destroy(&fs->locate_lock);
+    free(fs);
+}

@@ -1,0 +1,179 @@
+#include "session.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "waits.h"
+
+enum { THREADS_MAX = 16, BACKGROUND_MAX = 64, ANSWER_ALL_MS = 5000, WAKE_MS = 50 };
+enum { WRITE_MAX_BYTES = 1 << 20 };
+
+struct session {
+    struct fs *fs;
+    struct fuse_session *fuse;
+    const char *mountpoint; /* borrowed */
+    pthread_t server;       /* the thread in session_serve */
+    atomic_bool served;
+};
+
+static void want(struct fuse_conn_info *conn, uint64_t flag)
+{
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+    fuse_set_feature_flag(conn, flag);
+#else
+    if (conn->capable & flag)
+        conn->want |= (unsigned)flag;
+#endif
+}
+
+static void do_not_want(struct fuse_conn_info *conn, uint64_t flag)
+{
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+    fuse_unset_feature_flag(conn, flag);
+#else
+    conn->want &= ~(unsigned)flag;
+#endif
+}
+
+void session_init(void *userdata, struct fuse_conn_info *conn)
+{
+    static const uint64_t wanted[] = {
+        FUSE_CAP_ASYNC_READ,  FUSE_CAP_ATOMIC_O_TRUNC,   FUSE_CAP_EXPORT_SUPPORT,
+        FUSE_CAP_DONT_MASK,   FUSE_CAP_POSIX_ACL,        FUSE_CAP_PARALLEL_DIROPS,
+        FUSE_CAP_READDIRPLUS, FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_SPLICE_WRITE,
+        FUSE_CAP_SPLICE_MOVE, FUSE_CAP_SPLICE_READ,      FUSE_CAP_EXPLICIT_INVAL_DATA,
+        FUSE_CAP_ASYNC_DIO,
+    };
+    (void)userdata;
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+        want(conn, wanted[i]);
+    /* Every change passes through the kernel, so its pages are right: it need not drop them when a time
+     * changes. */
+    do_not_want(conn, FUSE_CAP_AUTO_INVAL_DATA);
+    /* The kernel clears set-id bits; to the backing file system it is root who writes. */
+    do_not_want(conn, FUSE_CAP_HANDLE_KILLPRIV);
+    do_not_want(conn, FUSE_CAP_IOCTL_DIR);
+    do_not_want(conn, FUSE_CAP_WRITEBACK_CACHE);
+    conn->max_write = WRITE_MAX_BYTES;
+    conn->max_background = BACKGROUND_MAX;
+    conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;
+}
+
+int session_open(struct fs *fs, struct fuse_args *args, const char *mountpoint, struct session **out,
+                 struct err *err)
+{
+    struct session *session = calloc(1, sizeof(*session));
+    if (!session)
+        return err_set(err, ENOMEM, "no memory");
+    session->fs = fs;
+    session->mountpoint = mountpoint;
+    session->fuse = fuse_session_new(args, &dispatch_ops, sizeof(dispatch_ops), fs);
+    if (!session->fuse) {
+        free(session);
+        return err_set(err, EINVAL, "libfuse refused the mount options");
+    }
+    fs->session = session->fuse;
+    if (fuse_session_mount(session->fuse, mountpoint) != 0) {
+        int code = errno ? errno : EIO;
+        fuse_session_destroy(session->fuse);
+        free(session);
+        return err_set(err, code, "cannot mount on %s: is /dev/fuse there, and may this user mount?",
+                       mountpoint);
+    }
+    *out = session;
+    return 0;
+}
+
+/* What was stored through mappings is still in the kernel: it must come in while there is somebody to take
+ * it. */
+static void sync_mount(const struct session *session)
+{
+    OWNED_FD fd = open(session->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && syncfs(fd) < 0)
+        log_warn("syncing %s failed: errno %d", session->mountpoint, errno);
+}
+
+static void no_action(int number)
+{
+    (void)number;
+}
+
+static void ending_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP);
+    sigaddset(set, SIGUSR1); /* from session_serve: nothing is left to do */
+}
+
+static void *end_on_signal(void *arg)
+{
+    struct session *session = arg;
+    sigset_t set;
+    int number = 0;
+    ending_signals(&set);
+    while (sigwait(&set, &number) != 0)
+        ;
+    if (number == SIGUSR1)
+        return NULL;
+    log_info("ending: signal %d", number);
+    waits_end(session->fs->waits, ANSWER_ALL_MS);
+    sync_mount(session);
+    fuse_session_exit(session->fuse);
+    /* The serving thread sleeps on a semaphore: a signal wakes it, and may come just before it falls asleep.
+     */
+    while (!session->served) {
+        pthread_kill(session->server, SIGUSR2);
+        nanosleep(&(struct timespec){.tv_nsec = WAKE_MS * 1000000L}, NULL);
+    }
+    return NULL;
+}
+
+static int serve(struct session *session)
+{
+    struct fuse_loop_config *config = fuse_loop_cfg_create();
+    if (!config)
+        return -ENOMEM;
+    fuse_loop_cfg_set_clone_fd(config, 1);
+    fuse_loop_cfg_set_max_threads(config, THREADS_MAX);
+    int r = fuse_session_loop_mt(session->fuse, config);
+    fuse_loop_cfg_destroy(config);
+    return r < 0 ? r : 0;
+}
+
+int session_serve(struct session *session)
+{
+    struct sigaction wake = {.sa_handler = no_action};
+    pthread_t ender;
+    sigset_t set;
+    sigemptyset(&wake.sa_mask);
+    sigaction(SIGUSR2, &wake, NULL);
+    ending_signals(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    session->server = pthread_self();
+    int r = pthread_create(&ender, NULL, end_on_signal, session);
+    if (r != 0)
+        return -r;
+    r = serve(session);
+    session->served = true;
+    pthread_kill(ender, SIGUSR1);
+    pthread_join(ender, NULL);
+    waits_end(session->fs->waits, ANSWER_ALL_MS);
+    return r;
+}
+
+void session_unmount(struct session *session)
+{
+    fuse_session_unmount(session->fuse);
+}
+
+void session_free(struct session *session)
+{
+    if (!session)
+        return;
+    fuse_session_destroy(session->fuse);
+    free(session);
+}

@@ -1,0 +1,203 @@
+/* Files opened, made and let go. The engine knows each that is open for writing, from before to after. */
+#include <fcntl.h>
+#include <string.h>
+
+#include "caller.h"
+#include "snap.h"
+
+/* The kernel sends the right offset for O_APPEND, and does O_DIRECT with buffers that are not aligned here.
+ */
+#define NOT_PASSED (O_APPEND | O_DIRECT | O_CREAT | O_EXCL | O_NOFOLLOW)
+
+static bool writes(int flags)
+{
+    return (flags & O_ACCMODE) != O_RDONLY;
+}
+
+static void file_free(struct snap_file *file)
+{
+    if (file->writes)
+        engine_writer_closed(file->top->source, file->inode, file->fd);
+    if (file->fd >= 0)
+        close(file->fd);
+    if (file->top)
+        top_put(file->top);
+    free(file);
+}
+
+static void cleanup_file_open(struct snap_file **file)
+{
+    if (*file)
+        file_free(*file);
+}
+#define OWNED_FILE_OPEN __attribute__((cleanup(cleanup_file_open)))
+
+/* Takes `fd` over, on an error too. */
+static int file_new(int fd, uint64_t inode, struct top *top, int flags, struct snap_file **out)
+{
+    OWNED_FD mine = fd;
+    OWNED_FILE_OPEN struct snap_file *file = calloc(1, sizeof(*file));
+    if (!file)
+        return -ENOMEM;
+    file->fd = steal_fd(&mine);
+    file->inode = inode;
+    file->top = top ? top_ref(top) : NULL;
+    if (writes(flags) && top) {
+        int r = engine_writer_opened(top->source, inode, file->fd);
+        if (r < 0)
+            return r;
+        file->writes = true;
+    }
+    *out = STEAL(file);
+    return 0;
+}
+
+static void file_give(struct fuse_file_info *fi, struct snap_file *file)
+{
+    fi->fh = (uintptr_t)file;
+    /* What the kernel has of the file is right: every change passes through it. Nothing is left to do at
+     * close. */
+    fi->keep_cache = 1;
+    fi->noflush = 1;
+}
+
+/* As the kernel does it for a file of its own: who is not root and cuts a file off takes its set-id bits
+ * away. */
+static int truncated_by(fuse_req_t req, int fd)
+{
+    struct stat st;
+    if (fuse_req_ctx(req)->uid == 0)
+        return 0;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    mode_t drop = S_ISUID | (st.st_mode & S_IXGRP ? S_ISGID : 0);
+    if (!(st.st_mode & drop))
+        return 0;
+    return fchmod(fd, st.st_mode & ~(mode_t)S_IFMT & ~drop) < 0 ? -errno : 0;
+}
+
+static int open_it(fuse_req_t req, const struct held *held, int flags, struct snap_file **out)
+{
+    char path[PROC_PATH_BYTES];
+    struct top *top = held->node->top;
+    uint64_t inode = held->node->inode;
+    bool cuts = flags & O_TRUNC;
+    int r = cuts ? change_begin(top, inode, 0, 0, 0) : 0;
+    if (r < 0)
+        return r;
+    proc_path(path, held->fd);
+    int fd = open(path, (flags & ~NOT_PASSED) | O_CLOEXEC);
+    r = fd < 0 ? -errno : file_new(fd, inode, top, flags, out);
+    if (cuts) {
+        if (r == 0)
+            r = truncated_by(req, (*out)->fd);
+        if (r < 0 && fd >= 0 && *out) {
+            file_free(*out);
+            *out = NULL;
+        }
+        change_end(top);
+    }
+    return r;
+}
+
+void snap_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    OWNED_HELD struct held held = {0};
+    struct snap_file *file = NULL;
+    int r = held_get(fs_of(req), ino, &held);
+    if (r == 0)
+        r = open_it(req, &held, fi->flags, &file);
+    if (r < 0) {
+        reply_result(req, r);
+        return;
+    }
+    file_give(fi, file);
+    if (fuse_reply_open(req, fi) < 0)
+        file_free(file);
+}
+
+/* A new file as the caller, in a directory; `name` NULL: one without a name. Returns its fd. */
+static int make_file(fuse_req_t req, const struct held *dir, const char *name, mode_t mode, int flags)
+{
+    struct acting acting;
+    int r = acting_begin(req, fuse_req_ctx(req)->umask, &acting);
+    if (r < 0)
+        return r;
+    int how = flags & ~(O_APPEND | O_DIRECT);
+    int fd = name ? openat(dir->fd, name, how | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode)
+                  : openat(dir->fd, ".", (how & ~(O_CREAT | O_DIRECTORY)) | O_TMPFILE | O_CLOEXEC, mode);
+    r = fd < 0 ? -errno : fd;
+    acting_end(&acting);
+    return r;
+}
+
+static int make_and_open(fuse_req_t req, struct held *dir, const char *name, mode_t mode, int flags,
+                         struct fuse_entry_param *entry, struct snap_file **out)
+{
+    struct top *top = dir->node->top;
+    int r = change_begin(top, dir->node->inode, 0, 0, 0);
+    if (r < 0)
+        return r;
+    OWNED_FILE_OPEN struct snap_file *file = NULL;
+    struct stat st;
+    OWNED_FD fd = make_file(req, dir, name, mode, flags);
+    r = fd < 0 ? fd : 0;
+    if (r == 0 && fstat(fd, &st) < 0)
+        r = -errno;
+    if (r == 0)
+        r = file_new(steal_fd(&fd), st.st_ino, top, flags, &file);
+    change_end(top);
+    if (r < 0)
+        return r;
+    /* A descriptor of the node's own, which leads to the same file. */
+    char path[PROC_PATH_BYTES];
+    proc_path(path, file->fd);
+    int node = open(path, O_PATH | O_CLOEXEC);
+    r = node < 0 ? -errno : snap_found(dir->fs, node, top, entry);
+    if (r == 0)
+        *out = STEAL(file);
+    return r;
+}
+
+static void make_and_reply(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+                           struct fuse_file_info *fi)
+{
+    OWNED_HELD struct held dir = {0};
+    struct fuse_entry_param entry = {0};
+    struct snap_file *file = NULL;
+    int r = held_get(fs_of(req), parent, &dir);
+    if (r == 0)
+        r = snap_name_allowed(&dir, name ? name : "", false);
+    if (r == 0)
+        r = make_and_open(req, &dir, name, mode, fi->flags, &entry, &file);
+    if (r < 0) {
+        reply_result(req, r);
+        return;
+    }
+    if (!name)
+        node_keep_open(dir.fs->nodes, entry.ino);
+    file_give(fi, file);
+    if (fuse_reply_create(req, &entry, fi) < 0) {
+        file_free(file);
+        node_forget(dir.fs->nodes, entry.ino, 1);
+    }
+}
+
+void snap_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+    make_and_reply(req, parent, name, mode, fi);
+}
+
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+void snap_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
+{
+    make_and_reply(req, parent, NULL, mode, fi);
+}
+#endif
+
+void snap_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    (void)ino;
+    file_free(snap_file_of(fi));
+    fuse_reply_err(req, 0);
+}
