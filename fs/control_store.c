@@ -10,7 +10,7 @@
 
 /*
  * A load shows the caller's tree to a blade, so the caller must be able to read it: read and search on the
- * snapshot, search on /snapshots. What does not exist is for the engine to say.
+ * snapshot, search on /snapshots.
  */
 static int may_read_source(const struct control_write *write)
 {
@@ -20,8 +20,7 @@ static int may_read_source(const struct control_write *write)
     if (r < 0)
         return r;
     if (syscall(SYS_faccessat2, dir, ".", X_OK, AT_EACCESS) < 0 ||
-        (syscall(SYS_faccessat2, dir, write->value, R_OK | X_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) < 0 &&
-         errno != ENOENT))
+        syscall(SYS_faccessat2, dir, write->value, R_OK | X_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) < 0)
         r = -errno;
     acting_end(&acting);
     return r;
@@ -37,7 +36,10 @@ static int may_read_running(const struct control_write *write)
         r = caller_of(write->req, &caller);
     if (r < 0)
         return r;
-    return caller_mode_allows(&caller, st.st_uid, st.st_gid, st.st_mode, R_OK | X_OK) ? 0 : -EACCES;
+    if (!caller_mode_allows(&caller, st.st_uid, st.st_gid, st.st_mode, R_OK | X_OK))
+        return -EACCES;
+    uint32_t unused;
+    return engine_running_find(write->fs->engine, write->value, &unused);
 }
 
 int store_load(const struct control_write *write)

@@ -224,7 +224,7 @@ static void d_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const c
 
 static void d_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
-    GO(getxattr, ino, EOPNOTSUPP, req, ino, name, size);
+    GO(getxattr, ino, ENODATA, req, ino, name, size);
 }
 
 static void d_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
