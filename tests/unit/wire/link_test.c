@@ -114,12 +114,61 @@ static void refuses_an_unknown_id(void **state)
     expect_refusal(&mine, NULL, "which no slot has");
 }
 
+static void refuses_to_send_too_early_or_too_much(void **state)
+{
+    (void)state;
+    struct wire_key key = key_new(NULL);
+    struct pair pair;
+    struct err err = {0};
+    static char many[WIRE_SENTENCE_MAX_BYTES + 1];
+    struct wire_message ping = {.type = WIRE_PING},
+                        failed = {.type = WIRE_FAILED, .failed = {1, EIO, {many, sizeof(many)}}};
+    pair_open(&pair, &key, &key, NULL);
+    assert_int_equal(wire_link_send(pair.agent, &ping, &err), -ENOTCONN);
+    assert_int_equal(wire_link_send(pair.controller, &ping, &err), -ENOTCONN);
+    assert_non_null(strstr(err.message, "not up yet"));
+    assert_int_equal(settle(&pair, 0, &err), 0);
+    assert_int_equal(wire_link_send(pair.agent, &failed, &err), -EMSGSIZE);
+    expect_up(&pair, key.id, 0); /* nothing of it went out */
+    pair_close(&pair);
+}
+
+/* Everything in one feed: the end of the handshake and the first messages behind it. */
+static void takes_messages_behind_the_handshake(void **state)
+{
+    (void)state;
+    struct wire_key key = key_new(NULL);
+    struct pair pair;
+    struct err err = {0};
+    struct wire_message got, ping = {.type = WIRE_PING};
+    static uint8_t output[200000];
+    struct wire_message log = {.type = WIRE_LOG, .log = {{output, sizeof(output)}}};
+    pair_open(&pair, &key, &key, NULL);
+    assert_int_equal(carry(pair.agent, pair.controller, 0, &err), 0);
+    assert_int_equal(carry(pair.controller, pair.agent, 0, &err), 0);
+    assert_true(wire_link_is_up(pair.agent));
+    assert_false(wire_link_is_up(pair.controller));
+    assert_int_equal(wire_link_send(pair.agent, &ping, &err), 0);
+    assert_int_equal(wire_link_send(pair.agent, &log, &err), 0); /* more than a handshake may have */
+    assert_int_equal(carry(pair.agent, pair.controller, 0, &err), 0);
+    assert_true(wire_link_is_up(pair.controller));
+    assert_int_equal(wire_link_next(pair.controller, &got, &err), 1);
+    assert_int_equal(got.type, WIRE_PING);
+    assert_int_equal(wire_link_next(pair.controller, &got, &err), 1);
+    assert_int_equal(got.log.output.len_bytes, sizeof(output));
+    pair_close(&pair);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shakes_hands),          cmocka_unit_test(shakes_hands_byte_by_byte),
-        cmocka_unit_test(picks_the_key_before),  cmocka_unit_test(refuses_a_wrong_secret),
+        cmocka_unit_test(shakes_hands),
+        cmocka_unit_test(shakes_hands_byte_by_byte),
+        cmocka_unit_test(picks_the_key_before),
+        cmocka_unit_test(refuses_a_wrong_secret),
         cmocka_unit_test(refuses_an_unknown_id),
+        cmocka_unit_test(refuses_to_send_too_early_or_too_much),
+        cmocka_unit_test(takes_messages_behind_the_handshake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
