@@ -168,7 +168,7 @@ int wire_encode_head(const struct wire_message *message, struct buf *out, struct
 
 int wire_encode(const struct wire_message *message, struct buf *out)
 {
-    struct wire_bytes tail;
+    struct wire_bytes tail = {0};
     int rc = wire_encode_head(message, out, &tail);
     if (rc < 0)
         return rc;

@@ -9,27 +9,26 @@
 
 /* ---- making one ---- */
 
-static int link_new(struct wire_link *made, struct wire_link **out, struct err *err)
+static int no_memory(struct err *err)
 {
-    int rc = link_tls_new(made);
-    if (rc < 0) {
-        ERR_clear_error();
-        wire_link_free(made);
-        return err_set(err, -rc, "there is no memory for a connection");
-    }
-    *out = made;
-    return 0;
+    return err_set(err, ENOMEM, "there is no memory for a connection");
 }
 
 int wire_link_new_controller(wire_find_key find, void *arg, struct wire_link **out, struct err *err)
 {
     struct wire_link *link = calloc(1, sizeof(*link));
     if (!link)
-        return err_set(err, ENOMEM, "there is no memory for a connection");
+        return no_memory(err);
     link->find = find;
     link->find_arg = arg;
     link->key_fault = LINK_KEY_NONE;
-    return link_new(link, out, err);
+    if (link_tls_new(link) < 0) {
+        ERR_clear_error();
+        wire_link_free(link);
+        return no_memory(err);
+    }
+    *out = link;
+    return 0;
 }
 
 static int shake(struct wire_link *link, struct err *err);
@@ -38,18 +37,20 @@ int wire_link_new_agent(const struct wire_key *key, struct wire_link **out, stru
 {
     struct wire_link *link = calloc(1, sizeof(*link));
     if (!link)
-        return err_set(err, ENOMEM, "there is no memory for a connection");
+        return no_memory(err);
     link->key = *key;
-    struct wire_link *made = NULL;
-    int rc = link_new(link, &made, err);
-    if (rc < 0)
-        return rc;
-    rc = shake(made, err); /* the first words are the agent's */
+    int rc = link_tls_new(link);
     if (rc < 0) {
-        wire_link_free(made);
+        ERR_clear_error();
+        rc = no_memory(err);
+    } else {
+        rc = shake(link, err); /* the first words are the agent's */
+    }
+    if (rc < 0) {
+        wire_link_free(link);
         return rc;
     }
-    *out = made;
+    *out = link;
     return 0;
 }
 
@@ -192,7 +193,7 @@ int wire_link_send(struct wire_link *link, const struct wire_message *message, s
     if (link->dead || !link->up)
         return err_set(err, ENOTCONN, "a %s message cannot be sent: the connection %s",
                        wire_type_name(message->type), link->dead ? "has failed" : "is not up yet");
-    struct wire_bytes tail;
+    struct wire_bytes tail = {0};
     link->scratch.len_bytes = 0;
     int rc = wire_encode_head(message, &link->scratch, &tail);
     if (rc < 0)
