@@ -83,6 +83,9 @@ struct compare {
     const struct blob_image *image;
     uint64_t *inodes; /* of the tree's file, for each inode of the image */
     char path[PATH_MAX];
+    char proc_path[PATH_MAX], target[PATH_MAX]; /* these are too large for a stack of directories */
+    char names[65536];
+    uint8_t value[65536];
 };
 
 static void differ(const struct compare *c, const char *what)
@@ -122,10 +125,9 @@ static void compare_content(struct compare *c, int fd, const struct blob_inode *
 
 static void compare_xattrs(struct compare *c, int dirfd, const char *name, const struct blob_inode *in)
 {
-    char path[PATH_MAX], names[65536];
-    static uint8_t value[65536];
-    snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dirfd, name);
-    ssize_t bytes = llistxattr(path, names, sizeof(names));
+    const char *path = c->proc_path, *names = c->names;
+    snprintf(c->proc_path, sizeof(c->proc_path), "/proc/self/fd/%d/%s", dirfd, name);
+    ssize_t bytes = llistxattr(path, c->names, sizeof(c->names));
     if (bytes < 0)
         bytes = 0;
     uint32_t count = 0;
@@ -134,8 +136,8 @@ static void compare_xattrs(struct compare *c, int dirfd, const char *name, const
         bool found = false;
         for (uint32_t k = 0; !found && blob_image_xattr(c->image, in->xattr_set, k, &x); k++)
             found = x.name_bytes == strlen(names + at) && memcmp(x.name, names + at, x.name_bytes) == 0;
-        ssize_t len = lgetxattr(path, names + at, value, sizeof(value));
-        if (!found || len != (ssize_t)x.value_bytes || memcmp(value, x.value, (size_t)len) != 0)
+        ssize_t len = lgetxattr(path, names + at, c->value, sizeof(c->value));
+        if (!found || len != (ssize_t)x.value_bytes || memcmp(c->value, x.value, (size_t)len) != 0)
             differ(c, names + at);
     }
     struct blob_xattr more;
@@ -190,9 +192,8 @@ static void compare_one(struct compare *c, int dirfd, const char *name, uint32_t
         if (in.rdev_major != major(st.st_rdev) || in.rdev_minor != minor(st.st_rdev))
             differ(c, "device number");
     } else if (S_ISLNK(st.st_mode)) {
-        char target[PATH_MAX];
-        ssize_t len = readlinkat(dirfd, name, target, sizeof(target));
-        if (len != (ssize_t)in.size_bytes || memcmp(target, in.target, (size_t)len) != 0)
+        ssize_t len = readlinkat(dirfd, name, c->target, sizeof(c->target));
+        if (len != (ssize_t)in.size_bytes || memcmp(c->target, in.target, (size_t)len) != 0)
             differ(c, "target");
     } else if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) {
         if (S_ISREG(st.st_mode) && in.size_bytes != (uint64_t)st.st_size)
