@@ -30,6 +30,7 @@ int answer_code(int code)
     switch (code) {
     case ECANCELED:
         return EINTR;
+    case 0:
     case EINVAL:
     case ENOENT:
     case ENXIO:

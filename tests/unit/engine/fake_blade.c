@@ -1,6 +1,7 @@
 #include "fake_blade.h"
 
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -90,6 +91,8 @@ int fake_dial(struct fake_blade *b, struct fake_end *end, enum wire_role role)
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)b->port)};
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     *end = (struct fake_end){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    int one = 1;
+    setsockopt(end->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     assert_int_equal(connect(end->fd, (struct sockaddr *)&to, sizeof to), 0);
     assert_int_equal(wire_link_new_agent(&b->key, &end->link, NULL), 0);
     flush(end);
