@@ -161,12 +161,36 @@ static void longest_frame(void **state)
     close_flow(&flow);
 }
 
+/* A queue that is never quite empty does not grow for ever, and its bytes stay in order. */
+static void queue_that_never_empties(void **state)
+{
+    (void)state;
+    struct link_queue queue = {0};
+    uint64_t put = 0, eaten = 0;
+    for (int round = 0; round < 100000; round++) {
+        for (int i = 0; i < 13; i++, put++) {
+            uint8_t *room = link_queue_room(&queue, sizeof(put));
+            assert_non_null(room);
+            memcpy(room, &put, sizeof(put));
+            buf_grew(&queue.buf, sizeof(put));
+        }
+        for (; eaten + 5 < put; eaten++) {
+            assert_memory_equal(link_queue_front(&queue), &eaten, sizeof(eaten));
+            link_queue_eat(&queue, sizeof(eaten));
+        }
+        assert_int_equal(link_queue_len(&queue), 5 * sizeof(put));
+    }
+    assert_true(queue.buf.cap_bytes <= 4096);
+    buf_free(&queue.buf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hundred_megabytes),
         cmocka_unit_test(small_pieces),
         cmocka_unit_test(longest_frame),
+        cmocka_unit_test(queue_that_never_empties),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
