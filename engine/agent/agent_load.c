@@ -39,6 +39,9 @@ static int receive_it(struct agent *a, const struct wire_prepare *prepare, struc
     }
     a->load.state = LOAD_RECEIVING;
     a->progress_bytes = UINT64_MAX;
+    /* Bulk may speak of this load only when control has heard that it is known here. */
+    struct wire_message m = {.type = WIRE_PROGRESS, .progress = {.load = prepare->load}};
+    connection_send(a->connection, &m);
     if (!a->progress_timer.busy)
         loop_timer(a->loop, &a->progress_timer, PROGRESS_EVERY_MS);
     return 0;

@@ -172,7 +172,7 @@ int main(int argc, char **argv)
         return supervise_main(argc, argv);
 
     struct err err = {0};
-    struct options options;
+    struct options options = {0};
     int r = options_parse(argc, argv, &options, &err);
     if (r == 0 && options.help) {
         fputs(options_usage, stdout);

@@ -362,6 +362,8 @@ static int complete(struct receive *r, struct err *err)
 
 static int receive_all(struct receive *r, struct err *err)
 {
+    if (images_has(r->images, r->number)) /* the one before, which was cancelled, had come too far */
+        return 0;
     int result = open_image(r, err);
     if (result == 0)
         result = tree_skeleton(&r->tree, err);

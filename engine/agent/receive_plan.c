@@ -157,9 +157,10 @@ static int seed_image_index(struct plan *plan, uint64_t image)
 int plan_add_seed(struct plan *plan, const struct wire_seed *seed, uint32_t held_chunks, struct err *err)
 {
     uint32_t chunks = blob_image_chunks(plan->image);
-    if (seed->first > chunks || seed->count > chunks - seed->first || seed->image_first > held_chunks ||
-        seed->count > held_chunks - seed->image_first)
+    if (seed->first > chunks || seed->count > chunks - seed->first)
         return err_set(err, EBADMSG, "the controller named seeds out of range");
+    if (seed->image_first > held_chunks || seed->count > held_chunks - seed->image_first)
+        return 0; /* not what is held here: it will be wanted */
     int index = seed_image_index(plan, seed->image);
     for (uint32_t k = 0; index >= 0 && k < seed->count; k++) {
         uint32_t c = seed->first + k;

@@ -68,8 +68,8 @@ void plan_claim(struct plan *plan, const uint8_t *have, size_t have_bytes);
 int plan_have(const struct plan *plan, struct buf *out) MUST_CHECK;
 
 /*
- * Takes a run of seeds in. `held_chunks`: how many chunks the held image has. -EBADMSG when the run is out of
- * range. Chunks that are in range but whose lengths differ are for who copies to notice.
+ * Takes a run of seeds in. `held_chunks`: how many chunks the held image has; a run beyond them is not used.
+ * -EBADMSG when the run is beyond the new image. Lengths that differ are for who copies to notice.
  */
 int plan_add_seed(struct plan *plan, const struct wire_seed *seed, uint32_t held_chunks,
                   struct err *err) MUST_CHECK;
