@@ -62,7 +62,7 @@ static int keep(struct buf *output, int fd)
 /* Until the process has ended; its output up to then. Somebody else may hold the pipe open for longer. */
 static int wait_and_read(int pidfd, int pipe_fd, int64_t until_ms, struct buf *output)
 {
-    bool open = pipe_fd >= 0;
+    bool open = output && pipe_fd >= 0;
     for (;;) {
         int64_t left = until_ms - clock_boot_ms();
         struct pollfd fds[2] = {{.fd = pidfd, .events = POLLIN},
@@ -74,7 +74,7 @@ static int wait_and_read(int pidfd, int pipe_fd, int64_t until_ms, struct buf *o
             return -errno;
         if (r <= 0)
             continue;
-        if (fds[1].revents)
+        if (open && fds[1].revents)
             open = keep(output, pipe_fd) > 0;
         else if (fds[0].revents)
             return 0;
@@ -95,10 +95,8 @@ int command_run(char *const argv[], int timeout_ms, struct buf *output, struct e
     int pid = command_start(argv, write_end, write_end, err);
     if (pid < 0)
         return pid;
-    if (output) {
-        close(write_end);
-        write_end = -1;
-    }
+    if (output)
+        close(steal_fd(&write_end));
     OWNED_FD pidfd = pidfd_open(pid, 0);
     int r = pidfd < 0 ? -errno : wait_and_read(pidfd, read_end, clock_boot_ms() + timeout_ms, output);
     if (r < 0)

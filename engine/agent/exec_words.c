@@ -111,26 +111,22 @@ int exec_words_parse(const char *text, size_t len_bytes, struct exec_words *out,
     if (len_bytes > 0 && memchr(text, '\0', len_bytes))
         return err_set(err, EINVAL, "the command line has a NUL in it");
 
-    OWNED char *bytes = malloc(len_bytes + 2);
-    if (!bytes)
-        return err_set(err, ENOMEM, "no memory for the command line");
-    struct cutter c = {.text = text, .len_bytes = len_bytes, .out = bytes, .err = err};
-    size_t count = 0;
-    int r = cut(&c, &count);
-    if (r < 0)
-        return r;
-    if (count > 0 && bytes[0] == '\0')
-        return err_set(err, EINVAL, "the command line's first word, the program, is empty");
-
-    /* One allocation: the pointers, then the bytes that they point at. */
-    size_t table_bytes = (count + 1) * sizeof(char *);
-    size_t used_bytes = (size_t)(c.out - bytes);
-    char **at = malloc(table_bytes + used_bytes + 1);
+    /* One allocation: the pointers, a NULL after them, then the bytes that they point at. A word takes two
+     * bytes of the text at least, but for the last one. */
+    size_t most = len_bytes / 2 + 2;
+    char **at = malloc(most * sizeof(*at) + len_bytes + 2);
     if (!at)
         return err_set(err, ENOMEM, "no memory for the command line");
-    char *words = (char *)at + table_bytes;
-    if (used_bytes > 0)
-        memcpy(words, bytes, used_bytes);
+    char *words = (char *)(at + most);
+    struct cutter c = {.text = text, .len_bytes = len_bytes, .out = words, .err = err};
+    size_t count = 0;
+    int r = cut(&c, &count);
+    if (r == 0 && count > 0 && words[0] == '\0')
+        r = err_set(err, EINVAL, "the command line's first word, the program, is empty");
+    if (r < 0) {
+        free((void *)at);
+        return r;
+    }
     for (size_t i = 0; i < count; i++) {
         at[i] = words;
         words += strlen(words) + 1;

@@ -170,7 +170,7 @@ static void maybe_free(struct instance *i);
 
 static void on_flush(struct loop_op *op, int result)
 {
-    struct instance *i = (struct instance *)((char *)op - offsetof(struct instance, flush));
+    struct instance *i = (void *)((char *)op - offsetof(struct instance, flush));
     (void)result;
     if (i->closing) {
         maybe_free(i);
@@ -204,7 +204,7 @@ void instance_flush_soon(struct instance *i)
 
 static void on_alarm(struct loop_op *op, int result)
 {
-    struct instance *i = (struct instance *)((char *)op - offsetof(struct instance, alarm));
+    struct instance *i = (void *)((char *)op - offsetof(struct instance, alarm));
     if (i->closing) {
         maybe_free(i);
         return;

@@ -91,7 +91,7 @@ static void watch(struct instance_link *link);
 
 static void on_readable(struct loop_op *op, int result)
 {
-    struct instance_link *link = (struct instance_link *)((char *)op - offsetof(struct instance_link, op));
+    struct instance_link *link = (void *)((char *)op - offsetof(struct instance_link, op));
     if (link->fd != link->watched) { /* hung up meanwhile: that fd was left to us */
         close(link->watched);
         link->watched = -1;

@@ -79,7 +79,7 @@ int instance_log_open(int dirfd, struct instance_log *log)
     int r = read_position(log);
     if (r < 0)
         return r;
-    struct stat st;
+    struct stat st = {0};
     log->fd = openat(dirfd, "log", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
     r = log->fd < 0 || fstat(log->fd, &st) < 0 ? -errno : open_older(log);
     if (r < 0) {

@@ -60,9 +60,12 @@ static int spec_of_image(const struct instance_work *w, struct instance_spec *sp
 
 static int prepare(struct instance_work *w, struct err *err)
 {
-    OWNED_SPEC spec = {0};
+    struct instance_spec spec = {0};
     int r = spec_of_image(w, &spec, err);
-    return r < 0 ? r : instance_dirs_prepare(w->instance->agent_fd, w->instance->fd, &spec, err);
+    if (r == 0)
+        r = instance_dirs_prepare(w->instance->agent_fd, w->instance->fd, &spec, err);
+    instance_spec_free(&spec);
+    return r;
 }
 
 static int read_spec(struct instance_work *w, struct err *err)
@@ -86,7 +89,7 @@ static int commit(struct instance_work *w, struct err *err)
 
 static void run(struct worker_job *job)
 {
-    struct instance_work *w = (struct instance_work *)((char *)job - offsetof(struct instance_work, job));
+    struct instance_work *w = (void *)((char *)job - offsetof(struct instance_work, job));
     struct instance *i = w->instance;
     struct err *err = &w->reason;
     switch (w->work) {
@@ -120,7 +123,7 @@ static void run(struct worker_job *job)
 
 static void done(struct worker_job *job)
 {
-    struct instance_work *w = (struct instance_work *)((char *)job - offsetof(struct instance_work, job));
+    struct instance_work *w = (void *)((char *)job - offsetof(struct instance_work, job));
     struct instance *i = w->instance;
     w->queued = false;
     if (w->spec.exec) {
@@ -157,13 +160,13 @@ void instance_work_put(struct instance *i, enum machine_work work)
 
 static void sweep_run(struct worker_job *job)
 {
-    struct instance *i = (struct instance *)((char *)job - offsetof(struct instance, sweep));
+    struct instance *i = (void *)((char *)job - offsetof(struct instance, sweep));
     instance_dirs_sweep(i->fd);
 }
 
 static void sweep_done(struct worker_job *job)
 {
-    struct instance *i = (struct instance *)((char *)job - offsetof(struct instance, sweep));
+    struct instance *i = (void *)((char *)job - offsetof(struct instance, sweep));
     i->sweeping = false;
     if (i->sweep_again)
         instance_sweep_put(i);

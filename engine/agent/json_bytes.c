@@ -1,13 +1,12 @@
 #include "json_bytes.h"
 
+#include <stdlib.h>
 #include <string.h>
-
-#include "base/cleanup.h"
 
 json_t *bytes_to_json(const char *bytes)
 {
     size_t len = strlen(bytes);
-    OWNED char *text = malloc(2 * len + 1);
+    char *text = malloc(2 * len + 1);
     if (!text)
         return NULL;
     char *out = text;
@@ -19,7 +18,9 @@ json_t *bytes_to_json(const char *bytes)
             *out++ = (char)(0x80 | (*p & 0x3F));
         }
     }
-    return json_stringn(text, (size_t)(out - text));
+    json_t *value = json_stringn(text, (size_t)(out - text));
+    free(text);
+    return value;
 }
 
 char *bytes_from_json(const json_t *value)

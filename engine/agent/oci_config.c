@@ -105,8 +105,8 @@ int oci_bind_parse(const char *bind, size_t *src_bytes, const char **dst, struct
 static int add_binds(json_t *mounts, char *const *binds, struct err *err)
 {
     for (char *const *b = binds; b && *b; b++) {
-        size_t src_bytes;
-        const char *dst;
+        size_t src_bytes = 0;
+        const char *dst = NULL;
         int r = oci_bind_parse(*b, &src_bytes, &dst, err);
         if (r < 0)
             return r;

@@ -15,7 +15,8 @@
 
 static int copy_xattr(int from, int to, const char *name)
 {
-    OWNED char *value = malloc(XATTR_LIST_MAX_BYTES);
+    OWNED_BUF struct buf room = BUF_EMPTY;
+    void *value = buf_room(&room, XATTR_LIST_MAX_BYTES);
     if (!value)
         return -ENOMEM;
     ssize_t n = fgetxattr(from, name, value, XATTR_LIST_MAX_BYTES);
@@ -27,7 +28,8 @@ static int copy_xattr(int from, int to, const char *name)
 /* A merged directory shows the attributes of its uppermost layer only. */
 static int copy_root_attributes(int from, int to)
 {
-    OWNED char *names = malloc(XATTR_LIST_MAX_BYTES);
+    OWNED_BUF struct buf room = BUF_EMPTY;
+    char *names = (char *)buf_room(&room, XATTR_LIST_MAX_BYTES);
     if (!names)
         return -ENOMEM;
     ssize_t n = flistxattr(from, names, XATTR_LIST_MAX_BYTES);
@@ -93,8 +95,8 @@ static int make_skeleton(int agent_fd, int top, const struct instance_spec *spec
         made = 1;
     }
     for (char *const *bind = spec->binds; bind && *bind; bind++) {
-        size_t src_bytes;
-        const char *dst;
+        size_t src_bytes = 0;
+        const char *dst = "";
         r = oci_bind_parse(*bind, &src_bytes, &dst, err);
         if (r < 0)
             return r;

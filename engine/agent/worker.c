@@ -68,7 +68,7 @@ static void destroy(struct worker *w)
 
 static void on_event(struct loop_op *op, int result)
 {
-    struct worker *w = (struct worker *)((char *)op - offsetof(struct worker, op));
+    struct worker *w = (void *)((char *)op - offsetof(struct worker, op));
     if (w->leaving) { /* set and read on this thread */
         destroy(w);
         return;

@@ -104,7 +104,7 @@ static void on_output(void *arg, const void *bytes, size_t len_bytes)
 
 static void on_tick(struct loop_op *op, int result)
 {
-    struct rig *rig = (struct rig *)((char *)op - offsetof(struct rig, tick));
+    struct rig *rig = (void *)((char *)op - offsetof(struct rig, tick));
     (void)result;
     loop_stop(rig->loop);
 }
@@ -267,13 +267,26 @@ int rig_setup(void **state)
     return 0;
 }
 
+/* What supervisors complain of, sanitizers' reports among it. */
+static int no_complaints(struct rig *rig)
+{
+    OWNED_BUF struct buf text = BUF_EMPTY;
+    (void)rig_run(rig, WIRE_RUN_STOP);
+    for (int i = 0; i < 200 && rig_supervisor(rig); i++)
+        usleep(5000);
+    if (file_read(rig->dirfd, "instance/current/supervisor.log", 65536, &text) < 0 || text.len_bytes == 0)
+        return 0;
+    print_error("its supervisor said: %.*s\n", (int)text.len_bytes, (char *)text.bytes);
+    return -1;
+}
+
 int rig_teardown(void **state)
 {
     struct rig *rig = *state;
-    int bad = 0;
     if (!rig->instance)
         rig_open(rig);
     rig->instance->machine.grace_ms = 1;
+    int bad = no_complaints(rig);
     if (rig_run(rig, WIRE_RUN_UNLOAD) < 0) {
         print_error("it cannot be unloaded: %s\n", rig->err.message);
         bad = -1;
