@@ -3,9 +3,11 @@
  * own above) and a container of an OCI runtime in it, under a supervisor process of its own, so that it
  * outlives bladed.
  *
- *   DIR/instance/current/   upper/ work/ merged/ bundle/ (config.json), spec (what was asked for, replaced
- * atomically), status (what became of it, written by the supervisor), log, log.1 (bounded output), sock
+ *   DIR/instance/current/   upper/ work/ merged/ skeleton/ (overlay.h), bundle/ (config.json), spec and start
+ *                           (instance_spec.h), status (what became of the start, written by the supervisor),
+ *                           log, log.1, log.pos (bounded output), sock, supervisor.log (its own complaints)
  *   DIR/instance/previous/  what the one before wrote, set aside until the next load
+ *   DIR/instance/next, older, gone-<number>   while they change places, and after: see instance_dirs.h
  *
  * The supervisor is this same program, started as `bladed --supervise DIR/instance/current`: it is a child
  * subreaper, runs the OCI runtime, owns the output's pipe and log, and waits for the container's first

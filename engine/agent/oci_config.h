@@ -1,7 +1,8 @@
 /*
  * The config.json of an instance's bundle (OCI runtime specification, config.md and config-linux.md, 1.0).
  * The defaults are those that Docker gives a container (moby, oci/defaults.go), but for the network, which is
- * the host's, and seccomp, which is left out. Pure.
+ * the host's, and seccomp, which is left out. Nothing of the image is covered or edited but /proc, /sys and
+ * /dev (and /run for systemd): /etc/resolv.conf and /etc/hosts are the image's own. Pure.
  */
 #ifndef AGENT_OCI_CONFIG_H
 #define AGENT_OCI_CONFIG_H
