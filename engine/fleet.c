@@ -130,6 +130,9 @@ void fleet_free(struct fleet *fleet)
     fleet->close_task.run = close_on_loop;
     loop_post(fleet->loop, &fleet->close_task);
     pthread_join(fleet->thread, NULL);
+    {
+        HOLD_LOCK(&fleet->lock); /* the last thread of captures that posted is out of the loop */
+    }
     free_parts(fleet);
 }
 

@@ -60,7 +60,10 @@ static void captured(void *arg, uint32_t running, const struct err *err)
     if (err)
         load->captured_err = *err;
     load->captured_task.run = captured_on_loop;
-    loop_post(load->fleet->loop, &load->captured_task);
+    /* The loop may end on account of this very task, while its posting is not over: see fleet_free. */
+    struct fleet *fleet = load->fleet;
+    HOLD_LOCK(&fleet->lock);
+    loop_post(fleet->loop, &load->captured_task);
 }
 
 static void find_running(struct load *load, const char *name, uint64_t n)
