@@ -7,11 +7,11 @@
 #include <stdint.h>
 
 struct candidate {
-    uint32_t slot;
     const char *name;
-    bool available;         /* connected, ready, taken by no load, not tried before */
     uint64_t missing_bytes; /* of the image, on this blade */
     int64_t ready_ns;       /* ready since */
+    uint32_t slot;
+    bool available; /* connected, ready, taken by no load, not tried before */
 };
 
 /* The available one that lacks the fewest bytes; of equals the one that waits longest, then the first by

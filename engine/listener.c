@@ -148,11 +148,14 @@ void listener_free(struct listener *listener)
 
 int listener_port(const struct listener *listener)
 {
-    struct sockaddr_storage at;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } at;
     socklen_t len = sizeof at;
-    if (getsockname(listener->fd, (struct sockaddr *)&at, &len) < 0)
+    memset(&at, 0, sizeof at);
+    if (getsockname(listener->fd, &at.any, &len) < 0)
         return -errno;
-    if (at.ss_family == AF_INET6)
-        return ntohs(((struct sockaddr_in6 *)&at)->sin6_port);
-    return ntohs(((struct sockaddr_in *)&at)->sin_port);
+    return ntohs(at.any.sa_family == AF_INET6 ? at.v6.sin6_port : at.v4.sin_port);
 }

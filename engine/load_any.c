@@ -52,10 +52,12 @@ static bool others_available(const struct load *load)
 
 static void choose(struct load *load, const struct estimate *e)
 {
-    OWNED struct candidate *candidates = calloc(e->count, sizeof *candidates);
+    struct candidate *candidates = calloc(e->count, sizeof *candidates);
     int best = candidates ? compare(e, load, candidates) : -1;
+    bool others = best < 0 && candidates && others_available(load);
+    free(candidates);
     if (best < 0) {
-        if (candidates && others_available(load)) { /* these were taken meanwhile, others came */
+        if (others) { /* these were taken meanwhile, others came */
             load_choose(load);
             return;
         }

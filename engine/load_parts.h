@@ -11,28 +11,26 @@
 struct load {
     struct load *next;
     struct fleet *fleet;
-    enum load_state state;
-    bool any;
-    char value[RUNNING_NAME_MAX_BYTES + 1]; /* as it was asked for */
-    struct slot *slot;                      /* NULL: `any`, and none is chosen */
+    struct slot *slot; /* NULL: `any`, and none is chosen */
     struct waiter *waiters;
+    enum load_state state;
     unsigned under_way; /* answers that will still come, and calls further up: it must live */
+    bool any;
+    bool capturing, planning;               /* the answer is still to come */
+    bool held;                              /* row.id, in runnings */
+    bool without_plan;                      /* it was prepared as an image that the blade holds */
+    bool begun;                             /* the blade has said that it knows of it */
+    char value[RUNNING_NAME_MAX_BYTES + 1]; /* as it was asked for */
 
     uint64_t capture;
-    bool capturing;
     struct loop_task captured_task;
-    uint32_t captured_running;
     struct err captured_err;
-
+    uint32_t captured_running;
     struct catalog_running row;
-    bool held; /* row.id, in runnings */
 
     struct plan *plan;
-    bool planning;
     struct sender *sender;
-    uint64_t number;   /* what the wire calls it; 0: the blade does not know of it */
-    bool without_plan; /* it was prepared as an image that the blade holds */
-    bool begun;        /* the blade has said that it knows of it */
+    uint64_t number; /* what the wire calls it; 0: the blade does not know of it */
 
     uint32_t tried[TRIED_MAX]; /* `any`: blades that were lost */
     unsigned tried_count;
@@ -48,8 +46,9 @@ void load_put(struct load *load);
 /* A load takes a slot, and leaves it. */
 void load_take(struct load *load, struct slot *slot);
 void load_leave(struct load *load);
-/* "blade <name>: ..." */
-int load_fails(struct load *load, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Why it fails, as "blade <name>: ..." once it has one. */
+#define load_fails(load, code, ...) (err_set(&(load)->err, (code), __VA_ARGS__), load_names_blade(load))
+void load_names_blade(struct load *load);
 
 /* load_any.c */
 void load_choose(struct load *load);

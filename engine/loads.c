@@ -1,4 +1,3 @@
-#include <stdarg.h>
 #include <string.h>
 
 #include "base/fdio.h"
@@ -7,18 +6,13 @@
 #include "peer.h"
 #include "status_text.h"
 
-int load_fails(struct load *load, int code, const char *fmt, ...)
+void load_names_blade(struct load *load)
 {
-    char words[400];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(words, sizeof words, fmt, args);
-    va_end(args);
-    if (!load->slot)
-        return err_set(&load->err, code, "%s", words);
     char name[NAME_MAX_BYTES + 1];
+    if (!load->slot)
+        return;
     slot_name(load->fleet, load->slot, name);
-    return err_set(&load->err, code, "blade %s: %s", name, words);
+    err_prefix(&load->err, "blade %s", name);
 }
 
 /* ---- a slot's load ---- */
@@ -130,7 +124,7 @@ static void perform(struct load *load, unsigned actions)
     }
     if (actions & LOAD_DO_FAIL)
         fail(load);
-    if (actions & LOAD_DO_SUCCEED)
+    if ((actions & LOAD_DO_SUCCEED) && load->slot)
         succeed(load);
     if (actions & LOAD_DO_CHOOSE)
         load_choose(load);
@@ -378,16 +372,17 @@ void loads_close(struct fleet *fleet)
 {
     struct load *next;
     for (struct load *load = fleet->loads; load; load = next) {
-        next = load->next;
-        load->under_way++;
+        next = load->next; /* it ends none but itself */
         waiters_answer(&load->waiters, -EINTR, "");
         if (load->state < LOAD_START) {
             load_event(load, LOAD_CANCELLED);
-        } else { /* it goes to its end without us, and is taken over by its report at the next start */
-            loop_cancel(fleet->loop, &load->away_op);
-            load->state = LOAD_ENDED;
-            load_leave(load);
+            continue;
         }
+        /* it goes to its end without us, and is taken over by its report at the next start */
+        load->under_way++;
+        loop_cancel(fleet->loop, &load->away_op);
+        load->state = LOAD_ENDED;
+        load_leave(load);
         load_put(load);
     }
 }

@@ -14,21 +14,20 @@ struct request {
     char value[RUNNING_NAME_MAX_BYTES + 1];
 };
 
-static struct request *request_new(struct fleet *fleet, engine_done done, void *arg)
+/* With somebody who waits for it, whose number goes to `*number`. */
+static struct request *request_new(struct fleet *fleet, engine_done done, void *arg, uint64_t *number)
 {
     struct request *r = calloc(1, sizeof *r);
-    if (!r)
-        return NULL;
-    r->fleet = fleet;
-    if (!done)
-        return r;
-    r->waiter = calloc(1, sizeof *r->waiter);
-    if (!r->waiter) {
+    struct waiter *waiter = calloc(1, sizeof *waiter);
+    if (!r || !waiter) {
         free(r);
+        free(waiter);
         return NULL;
     }
-    *r->waiter =
-        (struct waiter){.request = atomic_fetch_add(&fleet->next_request, 1) + 1, .done = done, .arg = arg};
+    *number = atomic_fetch_add(&fleet->next_request, 1) + 1;
+    *waiter = (struct waiter){.request = *number, .done = done, .arg = arg};
+    r->fleet = fleet;
+    r->waiter = waiter;
     return r;
 }
 
@@ -56,13 +55,12 @@ int engine_load(struct engine *engine, uint32_t slot, const char *value, size_t 
         return -EINVAL;
     if (slot != ENGINE_ANY && !slot_exists(fleet, slot))
         return -ENOENT;
-    struct request *r = request_new(fleet, done, arg);
+    struct request *r = request_new(fleet, done, arg, request);
     if (!r)
         return -ENOMEM;
     r->slot = slot;
     memcpy(r->value, value, len_bytes);
     r->task.run = load_task;
-    *request = r->waiter->request;
     loop_post(fleet->loop, &r->task);
     return 0;
 }
@@ -82,13 +80,12 @@ int engine_run(struct engine *engine, uint32_t slot, enum engine_verb verb, engi
         return -EINVAL;
     if (!slot_exists(fleet, slot))
         return -ENOENT;
-    struct request *r = request_new(fleet, done, arg);
+    struct request *r = request_new(fleet, done, arg, request);
     if (!r)
         return -ENOMEM;
     r->slot = slot;
     r->verb = verb;
     r->task.run = run_task;
-    *request = r->waiter->request;
     loop_post(fleet->loop, &r->task);
     return 0;
 }
@@ -103,9 +100,10 @@ static void cancel_task(struct loop_task *task)
 
 void engine_cancel(struct engine *engine, uint64_t request)
 {
-    struct request *r = request_new(engine->fleet, NULL, NULL);
+    struct request *r = calloc(1, sizeof *r);
     if (!r)
         return; /* it goes on waiting: an interrupted caller may try again */
+    r->fleet = engine->fleet;
     r->cancelled = request;
     r->task.run = cancel_task;
     loop_post(engine->fleet->loop, &r->task);

@@ -167,13 +167,14 @@ int engine_show_status(struct engine *engine, struct buf *out, int64_t *changed_
     struct fleet *fleet = engine->fleet;
     HOLD_LOCK(&fleet->lock);
     size_t count = fleet->slots.count;
-    OWNED struct status_row *rows = calloc(count ? count : 1, sizeof *rows);
+    struct status_row *rows = calloc(count ? count : 1, sizeof *rows);
     if (!rows)
         return -ENOMEM;
     int64_t now_ms = clock_boot_ms();
     for (size_t i = 0; i < count; i++)
         status_row(fleet->slots.at[i], now_ms, &rows[i]);
     text_status(rows, count, out);
+    free(rows);
     if (changed_ns)
         *changed_ns = fleet->status_ns;
     return out->error;

@@ -88,35 +88,39 @@ static void removed_on_loop(struct loop_task *task)
     free(removal);
 }
 
-/* From here on nothing begins on it. */
-static int mark_removing(struct fleet *fleet, uint32_t id, struct slot **out, struct err *err)
+/* From here on nothing begins on it. NULL, with `err`: it cannot be removed. */
+static struct slot *mark_removing(struct fleet *fleet, uint32_t id, struct err *err)
 {
     HOLD_LOCK(&fleet->lock);
     struct slot *slot = slots_by_id(&fleet->slots, id);
-    if (!slot || slot->removing)
-        return err_set(err, ENOENT, "there is no such slot");
-    if (slot->running != 0)
-        return err_set(err, ENOTEMPTY, "%s is loaded on slot %s: unload it first", slot->image, slot->name);
-    if (slot->taken)
-        return err_set(err, ENOTEMPTY, "a load is under way on slot %s", slot->name);
-    slot->removing = true;
-    *out = slot;
-    return 0;
+    if (!slot || slot->removing) {
+        err_set(err, ENOENT, "there is no such slot");
+    } else if (slot->running != 0) {
+        err_set(err, ENOTEMPTY, "%s is loaded on slot %s: unload it first", slot->image, slot->name);
+    } else if (slot->taken) {
+        err_set(err, ENOTEMPTY, "a load is under way on slot %s", slot->name);
+    } else {
+        slot->removing = true;
+        return slot;
+    }
+    return NULL;
 }
 
-static int remove_slot(struct fleet *fleet, uint32_t id, struct removal *removal, struct err *err)
+static int remove_slot(struct fleet *fleet, uint32_t id, struct slot **out, struct err *err)
 {
     HOLD_LOCK(&fleet->changes);
-    int rc = mark_removing(fleet, id, &removal->slot, err);
-    if (rc < 0)
-        return rc;
-    rc = catalog_slot_remove(fleet->options.catalog, id, err);
+    struct slot *slot = mark_removing(fleet, id, err);
+    if (!slot)
+        return -err->code;
+    int rc = catalog_slot_remove(fleet->options.catalog, id, err);
     HOLD_LOCK(&fleet->lock);
-    if (rc < 0)
-        removal->slot->removing = false;
-    else
-        slots_take_out(&fleet->slots, removal->slot);
-    return rc;
+    if (rc < 0) {
+        slot->removing = false;
+        return rc;
+    }
+    slots_take_out(&fleet->slots, slot);
+    *out = slot;
+    return 0;
 }
 
 int engine_slot_remove(struct engine *engine, uint32_t id, struct err *err)
@@ -125,7 +129,8 @@ int engine_slot_remove(struct engine *engine, uint32_t id, struct err *err)
     struct removal *removal = calloc(1, sizeof *removal);
     if (!removal)
         return err_set(err, ENOMEM, "no memory");
-    int rc = remove_slot(fleet, id, removal, err);
+    struct err local = {0};
+    int rc = remove_slot(fleet, id, &removal->slot, err ? err : &local);
     if (rc < 0) {
         free(removal);
         return rc;

@@ -138,8 +138,8 @@ static void act(struct fleet *fleet, struct slot *slot, unsigned actions)
     }
     if (actions & BLADE_NOTE_MISSING) {
         snprintf(sentence, sizeof sentence,
-                 "blade %s: it came back without %s (another disk, or its directory was emptied); load again", name,
-                 slot->image);
+                 "blade %s: it came back without %s (another disk, or its directory was emptied); load again",
+                 name, slot->image);
         slot_set_error(fleet, slot, sentence);
     }
     if (actions & BLADE_NOTE_FAILED) {

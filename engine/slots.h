@@ -48,36 +48,36 @@ struct run;
 struct slot {
     /* under the fleet's mutex */
     uint32_t id;
-    char name[NAME_MAX_BYTES + 1];
-    struct engine_attr attr;
-    struct attr_list attrs; /* of its control files */
-    struct wire_key key, old_key;
-    bool has_old_key;
     uint32_t running; /* held in runnings; 0 none */
     bool stopped;
+    bool removing; /* no request may begin */
+    bool taken;    /* a load or a run request holds it */
+    bool has_old_key;
+    char name[NAME_MAX_BYTES + 1];
     char image[RUNNING_NAME_MAX_BYTES + 1];
+    struct wire_key key, old_key;
+    char error[512];
+    struct engine_attr attr;
+    struct attr_list attrs; /* of its control files */
     struct blade blade;
     struct progress progress;
     struct blade_info info;
-    char error[512];
     int64_t loaded_ns, progress_ns, error_ns, info_ns, key_ns, seen_ns;
-    bool removing; /* no request may begin */
-    bool taken;    /* a load or a run request holds it */
 
     /* the loop's thread */
     struct peer *control, *bulk;
     struct peer *challenger; /* a second control connection, while the first is asked whether it lives */
     int64_t challenge_ends_ms;
     uint64_t session;
-    bool reported;
-    struct blade_input report; /* the last one */
-    char report_snapshot[RUNNING_NAME_MAX_BYTES + 1];
-    char report_sentence[512];
-    uint64_t holdings[HOLDINGS_MAX];
-    uint32_t holdings_count;
     struct load *load;
     struct run *run;
+    uint64_t holdings[HOLDINGS_MAX];
+    struct blade_input report; /* the last one */
+    uint32_t holdings_count;
+    bool reported;
     bool log_grew;
+    char report_snapshot[RUNNING_NAME_MAX_BYTES + 1];
+    char report_sentence[512];
 };
 
 struct slots {

@@ -25,15 +25,15 @@ struct wire_end {
     struct fixture *f;
     struct sender *sender;
     size_t pending_bytes;
-    bool drains;     /* at once */
-    bool broken;     /* refuses everything */
     uint64_t credit; /* given */
     uint64_t got_bytes;
     uint32_t chunks[2 * CHUNKS];
     uint32_t count, wanted;
     unsigned descriptors, seeds;
-    bool failed;
     struct err err;
+    bool drains; /* at once */
+    bool broken; /* refuses everything */
+    bool failed;
 };
 
 static size_t pending(void *arg)
