@@ -104,10 +104,12 @@ test_08_what_runs_goes_on_while_the_next_streams() {
     echo nap >"$M/blades/4/load"
     echo z >>"$M/snapshots/slow/big"
     bash -c "echo slow >'$M/blades/4/load'" &
-    local pid=$! seen
+    local pid=$! seen progress
     while kill -0 "$pid" 2>/dev/null; do
+        # the state first: it may change only once everything has arrived
         seen=$(<"$M/blades/4/state")
-        [[ $seen == running ]] || { echo "  $seen"; return 1; }
+        progress=$(<"$M/blades/4/progress")
+        [[ $seen == running || $progress == 100%* ]] || { echo "  $seen at $progress"; return 1; }
         sleep 0.02
     done
     wait "$pid"
