@@ -27,12 +27,17 @@ struct compare {
     size_t link_count, link_cap;
 };
 
+static void write_words(char words[256], const char *fmt, va_list args)
+{
+    vsnprintf(words, 256, fmt, args);
+}
+
 PRINTF_LIKE(3, 4) static bool differ(struct compare *c, const char *path, const char *fmt, ...)
 {
     char words[256];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(words, sizeof(words), fmt, args);
+    write_words(words, fmt, args);
     va_end(args);
     snprintf(c->why, 512, "%.200s: %s", path, words);
     return false;
