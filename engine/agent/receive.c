@@ -17,7 +17,7 @@
 #define SEEDS_MAX_BYTES (SEED_BYTES << 20) /* more are not used: what they name is wanted instead */
 #define RANGES_AT_ONCE 65536u
 #define RANGE_BYTES 8u
-#define HAVE_EVERY_MS 1000
+#define HAVE_EVERY_MS 200
 
 bool receive_is_over(const struct receive *r)
 {
@@ -31,6 +31,7 @@ void receive_fail(struct receive *r, const struct err *err)
     if (r->failed.code == 0)
         r->failed.code = EIO;
     pthread_cond_broadcast(&r->wake);
+    pthread_cond_broadcast(&r->turned);
 }
 
 void receive_want(struct receive *r, const struct wire_list *ranges, bool last)
@@ -56,7 +57,7 @@ static int wait_for(struct receive *r, const bool *flag, struct err *err)
 {
     HOLD_LOCK(&r->lock);
     while (!receive_is_over(r) && !*flag)
-        pthread_cond_wait(&r->wake, &r->lock);
+        pthread_cond_wait(&r->turned, &r->lock);
     if (r->failed.code)
         *err = r->failed;
     return r->failed.code ? -r->failed.code : r->cancelled ? err_set(err, ECANCELED, "cancelled") : 0;
@@ -66,7 +67,7 @@ static int wait_for_descriptor(struct receive *r, struct buf *out, struct err *e
 {
     HOLD_LOCK(&r->lock);
     while (!receive_is_over(r) && r->descriptor_got_bytes < r->descriptor_bytes)
-        pthread_cond_wait(&r->wake, &r->lock);
+        pthread_cond_wait(&r->turned, &r->lock);
     if (receive_is_over(r)) {
         *err = r->failed;
         return r->failed.code ? -r->failed.code : err_set(err, ECANCELED, "cancelled");
@@ -244,9 +245,9 @@ static int check_room(struct receive *r, struct err *err)
     if (there >= need)
         return 0;
     return err_set(err, ENOSPC,
-                   "%s has %" PRIu64 " MiB free and %s needs %" PRIu64
-                   " MiB: free some, or give %s a larger disk",
-                   r->dir, there >> 20, r->snapshot, (need >> 20) + 1, r->dir);
+                   "no space in %s for %s: it needs %" PRIu64 " MiB and %" PRIu64
+                   " MiB are free: free some, or give it a larger disk",
+                   r->dir, r->snapshot, (need >> 20) + 1, there >> 20);
 }
 
 static int want_first(struct receive *r, struct err *err)
@@ -289,8 +290,13 @@ static int wait_for_crew(struct receive *r, bool (*done)(const struct receive *r
     while (!receive_is_over(r) && !done(r)) {
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += HAVE_EVERY_MS / 1000;
-        if (pthread_cond_timedwait(&r->wake, &r->lock, &until) == ETIMEDOUT && r->phase == RECEIVE_CONTENT) {
+        until.tv_nsec += HAVE_EVERY_MS * 1000000L;
+        if (until.tv_nsec >= 1000000000L) {
+            until.tv_nsec -= 1000000000L;
+            until.tv_sec++;
+        }
+        if (pthread_cond_timedwait(&r->turned, &r->lock, &until) == ETIMEDOUT &&
+            r->phase == RECEIVE_CONTENT) {
             pthread_mutex_unlock(&r->lock);
             write_have(r);
             pthread_mutex_lock(&r->lock);
@@ -488,11 +494,13 @@ int receive_new(struct images *images, const char *dir, const struct wire_prepar
     wire_text_copy(&prepare->snapshot, r->snapshot, sizeof(r->snapshot));
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->wake, NULL);
+    pthread_cond_init(&r->turned, NULL);
     if (after)
         receive_cancel(after);
     result = -pthread_create(&r->thread, NULL, receive_main, r);
     if (result < 0) {
         pthread_cond_destroy(&r->wake);
+        pthread_cond_destroy(&r->turned);
         pthread_mutex_destroy(&r->lock);
         free(r);
         receive_free(after);
@@ -507,6 +515,7 @@ void receive_cancel(struct receive *receive)
     HOLD_LOCK(&receive->lock);
     receive->cancelled = true;
     pthread_cond_broadcast(&receive->wake);
+    pthread_cond_broadcast(&receive->turned);
 }
 
 void receive_free(struct receive *receive)
@@ -516,6 +525,7 @@ void receive_free(struct receive *receive)
     receive_cancel(receive);
     pthread_join(receive->thread, NULL);
     pthread_cond_destroy(&receive->wake);
+    pthread_cond_destroy(&receive->turned);
     pthread_mutex_destroy(&receive->lock);
     free(receive);
 }
@@ -542,7 +552,7 @@ void receive_descriptor(struct receive *r, const struct wire_descriptor *descrip
     r->descriptor_got_bytes += descriptor->piece.len_bytes;
     if (r->descriptor.error)
         fail_with(r, ENOMEM, "no memory for the descriptor");
-    pthread_cond_broadcast(&r->wake);
+    pthread_cond_signal(&r->turned);
 }
 
 void receive_seeds(struct receive *r, const struct wire_seeds *seeds)
@@ -560,7 +570,7 @@ void receive_seeds(struct receive *r, const struct wire_seeds *seeds)
     if (r->seeds.error)
         fail_with(r, ENOMEM, "no memory for the seeds");
     r->has_seeds = seeds->last;
-    pthread_cond_broadcast(&r->wake);
+    pthread_cond_signal(&r->turned);
 }
 
 void receive_chunk(struct receive *r, const struct wire_chunk *chunk)
@@ -592,7 +602,7 @@ void receive_chunk(struct receive *r, const struct wire_chunk *chunk)
     r->credit_bytes -= a->len_bytes;
     *r->end = a;
     r->end = &a->next;
-    pthread_cond_broadcast(&r->wake);
+    pthread_cond_signal(&r->wake);
 }
 
 void receive_progress(struct receive *receive, uint64_t *done_bytes, uint64_t *total_bytes)

@@ -193,7 +193,7 @@ static void settle_arrived(struct worker *w)
             r->owed_bytes = 0;
         }
         if (r->plan.left == 0)
-            pthread_cond_broadcast(&r->wake);
+            pthread_cond_signal(&r->turned);
     }
     if (grant) {
         struct wire_message m = {.type = WIRE_CREDIT, .credit = {.load = r->load, .bytes = grant}};
@@ -285,7 +285,7 @@ static int work_local(struct worker *w, struct err *err)
             if (w->job.source[i] != PLAN_WANTED)
                 plan_chunk_done(&r->plan, w->job.chunk[i]);
         if (r->plan.left == 0)
-            pthread_cond_broadcast(&r->wake);
+            pthread_cond_signal(&r->turned);
     }
     if (want_count > 0)
         receive_want(r, &(struct wire_list){.at = wants.bytes, .count = want_count}, true);
@@ -325,7 +325,7 @@ static int work_finish(struct worker *w, struct err *err)
         result = tree_finish_files(&r->tree, r->tree.dirs[d], err);
     HOLD_LOCK(&r->lock);
     r->finishing--;
-    pthread_cond_broadcast(&r->wake);
+    pthread_cond_signal(&r->turned);
     return result;
 }
 

@@ -41,8 +41,9 @@ struct receive {
     struct buf clones; /* struct seed_clone */
     bool resumed;
 
-    pthread_mutex_t lock; /* guards all below; never held over a wait for disk or peer */
-    pthread_cond_t wake;
+    pthread_mutex_t lock;  /* guards all below; never held over a wait for disk or peer */
+    pthread_cond_t wake;   /* of the crew: there is work, or none any more */
+    pthread_cond_t turned; /* of the receive's thread: something came, or was finished */
     bool cancelled;
     struct err failed; /* code 0: not failed */
     enum receive_phase phase;
