@@ -10,7 +10,8 @@
  *   DIR/trash/                     what is being deleted
  *
  * A tree may be whole, or a layer: only what differs from the tree of `base`, with overlayfs' whiteouts and
- * opaque directories, to be stacked above it. images_lowerdirs gives the stack.
+ * opaque directories, to be stacked above it. images_lowerdirs gives the stack. Both kinds are taken as they
+ * are found; what arrives is written as a whole tree.
  */
 #ifndef AGENT_IMAGES_H
 #define AGENT_IMAGES_H
