@@ -59,6 +59,8 @@ static unsigned reported(struct blade *b, const struct blade_input *in, bool fir
 
     b->phase = in->phase;
     b->image = in->phase == WIRE_PHASE_EMPTY ? 0 : in->image;
+    if (first && b->missing && b->image == b->acknowledged)
+        actions |= BLADE_NOTE_FOUND;
     if (first)
         b->missing = b->acknowledged != 0 && b->image == 0;
     else if (b->image != 0)
@@ -99,8 +101,7 @@ unsigned blade_step(struct blade *b, const struct blade_input *in, int64_t now_n
         actions = reported(b, in, true);
         break;
     case BLADE_OUT:
-        b->in = false;
-        b->missing = false;
+        b->in = false; /* what was missing stays so until it says otherwise */
         b->image = 0;
         b->phase = WIRE_PHASE_EMPTY;
         break;

@@ -42,6 +42,7 @@ enum blade_action {
     BLADE_STATE_CHANGED = 1,
     BLADE_ADOPT = 2,        /* it runs another image than was acknowledged: take that as the truth */
     BLADE_NOTE_MISSING = 4, /* what was acknowledged is gone from it: tell people to load again */
+    BLADE_NOTE_FOUND = 16,  /* it came back with it after all: that was a false alarm */
     BLADE_NOTE_FAILED = 8,  /* its program ended badly by itself: its sentence is the error */
 };
 

@@ -142,6 +142,8 @@ static void act(struct fleet *fleet, struct slot *slot, unsigned actions)
                  name, slot->image);
         slot_set_error(fleet, slot, sentence);
     }
+    if (actions & BLADE_NOTE_FOUND)
+        slot_set_error(fleet, slot, "");
     if (actions & BLADE_NOTE_FAILED) {
         snprintf(sentence, sizeof sentence, "blade %s: %s", name,
                  slot->report_sentence[0] ? slot->report_sentence : "the program ended badly");

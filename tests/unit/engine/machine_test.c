@@ -214,6 +214,9 @@ static void truth_of_the_blade(void **state)
         {{BLADE_LOADING, 0, 0}, ENGINE_LOADING, CHANGED},
         {{BLADE_LOAD_OVER, 0, 0}, ENGINE_FAILED, CHANGED},
         {{BLADE_OUT, 0, 0}, ENGINE_LOST, CHANGED},
+        {{BLADE_IN, WIRE_PHASE_RUNNING, X}, ENGINE_RUNNING, CHANGED | BLADE_NOTE_FOUND},
+        {{BLADE_OUT, 0, 0}, ENGINE_LOST, CHANGED},
+        {{BLADE_IN, WIRE_PHASE_RUNNING, X}, ENGINE_RUNNING, CHANGED},
     };
     PLAY(X, ENGINE_LOST, replaced_disk);
     static const struct blade_row away[] = {
