@@ -19,8 +19,7 @@ struct control_file {
     int flags;
     pthread_mutex_t lock;
     uint32_t users;
-    char *answer; /* owned: what was written, and the line behind it; NULL: none */
-    size_t answer_bytes;
+    struct buf answer; /* owned: what was written, and the line behind it; empty: none */
     off_t answer_at;
     int64_t seen_ns;              /* of what was read last, for poll */
     struct fuse_pollhandle *poll; /* owned: whom to wake */

@@ -28,23 +28,23 @@ void control_file_put(struct control_file *file)
     if (!last)
         return;
     pthread_mutex_destroy(&file->lock);
-    free(file->answer);
+    buf_free(&file->answer);
     free(file);
 }
 
 void control_file_answer(struct control_file *file, const char *written, size_t written_bytes, off_t offset,
                          const char *line)
 {
-    size_t line_bytes = strlen(line);
-    char *answer = malloc(written_bytes + line_bytes);
-    if (!answer)
+    struct buf answer = BUF_EMPTY;
+    buf_put(&answer, written, written_bytes);
+    buf_put(&answer, line, strlen(line));
+    if (answer.error) {
+        buf_free(&answer);
         return; /* the file then reads as when opened anew */
-    memcpy(answer, written, written_bytes);
-    memcpy(answer + written_bytes, line, line_bytes);
+    }
     HOLD_LOCK(&file->lock);
-    free(file->answer);
+    buf_free(&file->answer);
     file->answer = answer;
-    file->answer_bytes = written_bytes + line_bytes;
     file->answer_at = offset;
 }
 
@@ -85,13 +85,13 @@ static void control_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_inf
 static bool read_answer(fuse_req_t req, struct control_file *file, size_t size, off_t off)
 {
     HOLD_LOCK(&file->lock);
-    if (!file->answer)
+    if (file->answer.len_bytes == 0)
         return false;
     uint64_t from = off > file->answer_at ? (uint64_t)(off - file->answer_at) : 0;
-    if (from > file->answer_bytes)
-        from = file->answer_bytes;
-    size_t left = file->answer_bytes - (size_t)from;
-    fuse_reply_buf(req, file->answer + from, left < size ? left : size);
+    if (from > file->answer.len_bytes)
+        from = file->answer.len_bytes;
+    size_t left = file->answer.len_bytes - (size_t)from;
+    fuse_reply_buf(req, (const char *)file->answer.bytes + from, left < size ? left : size);
     return true;
 }
 

@@ -268,8 +268,8 @@ static void reply_bytes(fuse_req_t req, const void *bytes, size_t len_bytes, siz
 static void running_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
     OWNED_PLACE struct place place = {0};
-    const void *value;
-    size_t len_bytes;
+    const void *value = NULL;
+    size_t len_bytes = 0;
     int r = place_of(req, ino, &place);
     if (r == 0)
         r = engine_tree_getxattr(place.open->tree, place.inode, name, &value, &len_bytes);

@@ -15,7 +15,7 @@ struct making {
 static int make_it(const struct held *dir, const struct making *making)
 {
     int r;
-    if (S_ISLNK(making->mode))
+    if (making->target)
         r = symlinkat(making->target, dir->fd, making->name);
     else if (S_ISDIR(making->mode))
         r = mkdirat(dir->fd, making->name, making->mode & ~(mode_t)S_IFMT);

@@ -247,8 +247,7 @@ int wait_started(struct wait *wait, int result, uint64_t request)
     if (result < 0) {
         fuse_req_interrupt_func(wait->req, NULL, NULL);
         settle(wait);
-        wait_put(wait); /* the engine's share */
-        wait_put(wait);
+        wait_free(wait); /* the engine has no share in it */
         return result;
     }
     {
