@@ -16,7 +16,8 @@
 #include "slots.h"
 #include "work.h"
 
-#define OUTER(member_at, type, member) ((type *)((char *)(member_at)-offsetof(type, member)))
+/* Through void *: what lies around a member is aligned as its type wants. */
+#define OUTER(member_at, type, member) ((type *)(void *)((char *)(member_at)-offsetof(type, member)))
 
 struct fleet {
     struct fleet_options options;

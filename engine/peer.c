@@ -8,7 +8,8 @@
 #define OUT_BYTES (64u << 10)
 #define FINISH_MS 1000
 
-#define PEER_OF(member_at, member) ((struct peer *)((char *)(member_at)-offsetof(struct peer, member)))
+#define PEER_OF(member_at, member)                                                                           \
+    ((struct peer *)(void *)((char *)(member_at)-offsetof(struct peer, member)))
 
 static void flush(struct peer *peer);
 

@@ -14,7 +14,7 @@ struct work_queue {
 
 static void bring_back(struct loop_task *task)
 {
-    struct work *work = (struct work *)((char *)task - offsetof(struct work, task));
+    struct work *work = (struct work *)(void *)((char *)task - offsetof(struct work, task));
     work->finished(work);
 }
 
