@@ -102,6 +102,20 @@ int file_replace(int dirfd, const char *name, mode_t mode, const void *bytes, si
     return 0;
 }
 
+/* Moves a directory up to `top`. A name there may be taken, by what an earlier removal that was cut short
+ * left. */
+static int move_aside(int dirfd, const char *name, int top, unsigned *moved)
+{
+    for (;;) {
+        char aside[32];
+        snprintf(aside, sizeof(aside), ".gone-%u", (*moved)++);
+        if (renameat(dirfd, name, top, aside) == 0)
+            return 0;
+        if (errno != ENOTEMPTY && errno != EEXIST && errno != ENOTDIR)
+            return -errno;
+    }
+}
+
 /* The entries of `fd` (taken over) are removed, and below them all: depth is bounded by the names, not by the
  * stack, as directories are moved up to `top` before they are emptied. */
 static int empty_directory(int fd, dev_t dev, int top, unsigned *moved)
@@ -134,10 +148,9 @@ static int empty_directory(int fd, dev_t dev, int top, unsigned *moved)
             continue;
         if (errno != ENOTEMPTY && errno != EEXIST)
             return -errno;
-        char aside[32];
-        snprintf(aside, sizeof(aside), ".gone-%u", (*moved)++);
-        if (renameat(dirfd(dir), entry->d_name, top, aside) < 0)
-            return -errno;
+        int r = move_aside(dirfd(dir), entry->d_name, top, moved);
+        if (r < 0)
+            return r;
     }
 }
 
@@ -167,8 +180,8 @@ int tree_remove(int parent, const char *name)
         for (unsigned i = 0; i < moved; i++) {
             char aside[32];
             snprintf(aside, sizeof(aside), ".gone-%u", i);
-            if (unlinkat(top, aside, AT_REMOVEDIR) == 0 || errno == ENOENT)
-                continue;
+            if (unlinkat(top, aside, AT_REMOVEDIR) == 0 || errno == ENOENT || errno == ENOTDIR)
+                continue; /* what is no directory goes with the next look at `top` */
             int fd = openat(top, aside, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
             if (fd < 0)
                 return -errno;

@@ -94,6 +94,19 @@ static void trees_of_any_depth_are_removed(void **state)
     assert_int_equal(tree_remove(top, "deep"), 0); /* absent is success */
 }
 
+static void what_a_removal_left_half_done_is_removed(void **state)
+{
+    (void)state;
+    static const char *const dirs[] = {"half",   "half/.gone-0", "half/.gone-0/x", "half/.gone-0/x/y",
+                                       "half/a", "half/a/b",     "half/a/b/c"};
+    for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
+        assert_int_equal(mkdirat(top, dirs[i], 0700), 0);
+    assert_int_equal(file_replace(top, "half/.gone-1", 0600, "x", 1), 0);
+    assert_int_equal(file_replace(top, "half/.gone-0/x/y/f", 0600, "x", 1), 0);
+    assert_int_equal(tree_remove(top, "half"), 0);
+    assert_int_equal(faccessat(top, "half", F_OK, AT_SYMLINK_NOFOLLOW), -1);
+}
+
 static void times_are_rfc_3339(void **state)
 {
     (void)state;
@@ -109,6 +122,7 @@ int main(void)
         cmocka_unit_test(reading_is_bounded),
         cmocka_unit_test(a_short_read_is_the_end_of_the_file),
         cmocka_unit_test(trees_of_any_depth_are_removed),
+        cmocka_unit_test(what_a_removal_left_half_done_is_removed),
         cmocka_unit_test(times_are_rfc_3339),
     };
     return cmocka_run_group_tests_name("base/fdio", tests, setup, teardown);
