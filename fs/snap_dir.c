@@ -156,7 +156,7 @@ static int fill(struct filling *filling, struct held *held, struct snap_dir *dir
 {
     const struct dirent64 *entry = NULL;
     int r = dir_seek(dir, off);
-    while (r == 0 && (r = dir_peek(dir, &entry)) > 0) {
+    while (r == 0 && (r = dir_peek(dir, &entry)) > 0 && entry) {
         r = is_shown(held, entry) ? add_entry(filling, held, entry) : 0;
         if (r == 1)
             return 0;

@@ -85,18 +85,16 @@ static int open_it(fuse_req_t req, const struct held *held, int flags, struct sn
     int r = cuts ? change_begin(top, inode, 0, 0, 0) : 0;
     if (r < 0)
         return r;
+    OWNED_FILE_OPEN struct snap_file *file = NULL;
     proc_path(path, held->fd);
     int fd = open(path, (flags & ~NOT_PASSED) | O_CLOEXEC);
-    r = fd < 0 ? -errno : file_new(fd, inode, top, flags, out);
-    if (cuts) {
-        if (r == 0)
-            r = truncated_by(req, (*out)->fd);
-        if (r < 0 && fd >= 0 && *out) {
-            file_free(*out);
-            *out = NULL;
-        }
+    r = fd < 0 ? -errno : file_new(fd, inode, top, flags, &file);
+    if (r == 0 && file && cuts)
+        r = truncated_by(req, file->fd);
+    if (cuts)
         change_end(top);
-    }
+    if (r == 0)
+        *out = STEAL(file);
     return r;
 }
 
@@ -107,7 +105,7 @@ void snap_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     int r = held_get(fs_of(req), ino, &held);
     if (r == 0)
         r = open_it(req, &held, fi->flags, &file);
-    if (r < 0) {
+    if (r < 0 || !file) {
         reply_result(req, r);
         return;
     }
@@ -147,7 +145,7 @@ static int make_and_open(fuse_req_t req, struct held *dir, const char *name, mod
     if (r == 0)
         r = file_new(steal_fd(&fd), st.st_ino, top, flags, &file);
     change_end(top);
-    if (r < 0)
+    if (r < 0 || !file)
         return r;
     /* A descriptor of the node's own, which leads to the same file. */
     char path[PROC_PATH_BYTES];
@@ -170,7 +168,7 @@ static void make_and_reply(fuse_req_t req, fuse_ino_t parent, const char *name, 
         r = snap_name_allowed(&dir, name ? name : "", false);
     if (r == 0)
         r = make_and_open(req, &dir, name, mode, fi->flags, &entry, &file);
-    if (r < 0) {
+    if (r < 0 || !file) {
         reply_result(req, r);
         return;
     }
