@@ -84,7 +84,7 @@ test_a_build_and_a_database_work_in_it() {
     make -s
     [[ $(./main) == built ]]
     git -c user.name=t -c user.email=t@example.org commit -q --allow-empty -m first
-    git add . && git -c user.name=t -c user.email=t@example.org commit -qm second
+    git add main.c Makefile && git -c user.name=t -c user.email=t@example.org commit -qm second
     git fsck --strict
     rm main && git clean -fdxq
     [[ -z $(git status --porcelain) ]]
