@@ -48,6 +48,20 @@ static void set_phase_of(struct instance *i, const struct supervise_state *state
         set_phase(i, WIRE_PHASE_FAILED, state->since_ns, state->sentence);
 }
 
+static void start_again(struct instance *i, const char *why)
+{
+    struct machine_event event = {.kind = EVENT_BOOT};
+    set_phase(i, WIRE_PHASE_STOPPED, 0, ""); /* for a moment */
+    log_info("%s: %s is started again", why, i->spec.snapshot);
+    instance_feed(i, &event);
+}
+
+/* Stopped for a load or a restart that a killed bladed did not bring to its end. */
+static bool stopped_halfway(const struct instance *i, const struct supervise_state *state)
+{
+    return supervise_is_over(state) && state->asked && i->spec.wanted;
+}
+
 /* No supervisor holds it: what it left tells the phase. */
 static void judge_by_files(struct instance *i, int current)
 {
@@ -58,10 +72,9 @@ static void judge_by_files(struct instance *i, int current)
     int r = supervise_status_read(current, &state);
     i->backlog = true;
     if (!same_boot && i->spec.wanted) {
-        set_phase(i, WIRE_PHASE_STOPPED, 0, ""); /* for a moment: it is started again */
-        struct machine_event event = {.kind = EVENT_BOOT};
-        log_info("the machine has restarted: %s is started again", i->spec.snapshot);
-        instance_feed(i, &event);
+        start_again(i, "the machine has restarted");
+    } else if (r == 0 && state.start == i->spec.start && stopped_halfway(i, &state)) {
+        start_again(i, "bladed ended while it was stopped");
     } else if (r == 0 && state.start == i->spec.start) {
         set_phase_of(i, &state);
     } else if (!same_boot || !i->spec.wanted) {
@@ -92,6 +105,8 @@ static void take_up(struct instance *i, int current)
         m->supervisor = supervise_is_over(&state) ? SUPERVISOR_OVER : SUPERVISOR_LIVE;
         log_info("%s was taken up as it is", m->state.snapshot);
         instance_link_attach(&i->link);
+        if (stopped_halfway(i, &state))
+            start_again(i, "bladed ended while it was stopped");
     } else {
         judge_by_files(i, current);
     }

@@ -204,6 +204,19 @@ static void started_badly(struct turn *t, const char *sentence)
     }
 }
 
+/*
+ * It was stopped for something that never came to its end: a load, a restart, whose bladed was killed. What
+ * is wanted runs again when the supervisor is gone.
+ */
+static void begin_again(struct turn *t)
+{
+    struct instance_machine *m = t->m;
+    m->reason = (struct err){0};
+    m->op = OP_BOOT;
+    m->state.restarts++;
+    stop(t);
+}
+
 /* The program is there no more, or never was; `s` is over. */
 static void ended(struct turn *t, const struct supervise_state *s)
 {
@@ -223,6 +236,8 @@ static void ended(struct turn *t, const struct supervise_state *s)
         set_phase(t, WIRE_PHASE_FAILED, s->since_ns, s->sentence);
     if (starting)
         started_well(t);
+    else if (m->op == OP_NONE && s->asked && m->wanted)
+        begin_again(t);
 }
 
 static void heard(struct turn *t)
@@ -406,9 +421,7 @@ void machine_step(struct instance_machine *m, const struct machine_event *event,
         begin_run(&t);
         break;
     case EVENT_BOOT:
-        m->op = OP_BOOT;
-        m->state.restarts++;
-        stop(&t);
+        begin_again(&t);
         break;
     case EVENT_WORK:
         worked(&t);

@@ -89,7 +89,7 @@ struct instance_machine {
 enum machine_event_kind {
     EVENT_LOAD,       /* image, snapshot: not while machine_is_busy */
     EVENT_RUN,        /* verb: not while machine_is_busy */
-    EVENT_BOOT,       /* what ran before the machine's restart is to run again */
+    EVENT_BOOT,       /* what is wanted, and was stopped by nobody's wish, is to run again */
     EVENT_WORK,       /* work, result, reason */
     EVENT_SUPERVISOR, /* supervised */
     EVENT_GONE,       /* the supervisor hung up */

@@ -287,6 +287,16 @@ static bool abandoned(const struct supervisor *s)
     return s->client_fd >= 0 && poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR));
 }
 
+/* Said as a stop that was asked for, after which what is wanted is started again. */
+static void tell_abandoned(const struct supervisor *s)
+{
+    struct supervise_state state = {
+        .start = s->spec.start, .phase = SUPERVISE_ENDED, .asked = true, .since_ns = clock_wall_ns()};
+    int r = supervise_status_write(s->current_fd, &state);
+    if (r < 0)
+        log_error("%s/status cannot be written: %s", s->current, strerror(-r));
+}
+
 static void take_down(struct supervisor *s)
 {
     if (s->log.fd >= 0)
@@ -320,7 +330,11 @@ int supervise_main(int argc, char **argv)
     int r = set_up(&s);
     if (r < 0)
         log_error("the supervisor of %s cannot begin: %s", s.current, strerror(-r));
-    if (r < 0 || abandoned(&s)) {
+    if (r == 0 && abandoned(&s)) {
+        tell_abandoned(&s);
+        r = -ECANCELED;
+    }
+    if (r < 0) {
         take_down(&s);
         return 1;
     }

@@ -202,3 +202,22 @@ P
     find "$M/running" -type f -exec cat {} + >/dev/null 2>"$RACK_STATE/bad" || grep -q 'Input/output error' "$RACK_STATE/bad"
     [[ $(<"$M/blades/1/state") == running ]]
 }
+
+test_14_the_agent_is_killed_while_the_old_program_is_stopped() {
+    snapshot loth "/bin/sh -c 'trap \"sleep 1; exit 0\" TERM; while :; do sleep 0.1; done'"
+    echo loth >"$M/blades/1/load"
+    local pause
+    for pause in 0.5 2.5; do # it is stopping still; it has stopped
+        bash -c "echo nap >'$M/blades/1/load'" 2>/dev/null &
+        local pid=$!
+        within 5 eval '[[ $(<"$(blade_dir 1)/instance/next/spec") ]]'
+        sleep 0.2
+        blade_kill 1
+        sleep "$pause"
+        blade_start 1
+        within 10 state_is 1 running
+        wait "$pid" || true
+        [[ $(<"$M/blades/1/load") == loth@1 ]]
+    done
+    echo nap >"$M/blades/1/load"
+}

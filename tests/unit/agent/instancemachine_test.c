@@ -419,6 +419,22 @@ static void unload_and_boot(void **state)
     assert_false(machine_is_busy(&p.m));
 }
 
+static void stopped_for_what_never_came(void **state)
+{
+    (void)state;
+    /* a bladed before this one asked for it, and was killed */
+    static const struct row wanted[] = {
+        {SAYS_TERMED, "", STOPPED}, {GONE, "spawn", STARTING}, {SAYS_RUNNING, "", RUNNING}};
+    static const struct row unwanted[] = {{SAYS_TERMED, "", STOPPED}, {GONE, "", STOPPED}};
+    struct play p = fresh();
+    PLAY(&p, first_load);
+    PLAY(&p, wanted);
+    assert_int_equal(p.m.state.restarts, 1);
+    assert_false(machine_is_busy(&p.m));
+    p.m.wanted = false;
+    PLAY(&p, unwanted);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -430,6 +446,7 @@ int main(void)
         cmocka_unit_test(a_dying_supervisor_during_an_operation),
         cmocka_unit_test(one_that_does_not_answer_is_shot),
         cmocka_unit_test(unload_and_boot),
+        cmocka_unit_test(stopped_for_what_never_came),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
