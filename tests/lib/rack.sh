@@ -66,8 +66,11 @@ rack_is_up() {
     [[ -d $M/snapshots && -d $M/blades ]]
 }
 
+# Gone, or a zombie of which no other thread is left: until then its locks are held.
 process_gone() {
-    [[ ! -e /proc/$1 || $(awk '/^State/ {print $2}' "/proc/$1/status") == Z ]]
+    local tasks
+    tasks=$(ls "/proc/$1/task" 2>/dev/null) || return 0
+    [[ $(wc -w <<<"$tasks") == 1 && $(awk '/^State/ {print $2}' "/proc/$1/status" 2>/dev/null) == [ZX] ]] || [[ ! -e /proc/$1 ]]
 }
 
 end_pid() { # SIGNAL PIDFILE
