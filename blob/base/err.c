@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-static void format(struct err *e, int code, const char *fmt, va_list args)
+PRINTF_LIKE(3, 0) static void format(struct err *e, int code, const char *fmt, va_list args)
 {
     e->code = code;
     if (vsnprintf(e->message, sizeof(e->message), fmt, args) < 0)

@@ -27,7 +27,7 @@ struct compare {
     size_t link_count, link_cap;
 };
 
-static void write_words(char words[256], const char *fmt, va_list args)
+PRINTF_LIKE(2, 0) static void write_words(char words[256], const char *fmt, va_list args)
 {
     vsnprintf(words, 256, fmt, args);
 }
