@@ -53,8 +53,10 @@ static inline void cleanup_unlock(pthread_mutex_t **m)
 /* Holds a mutex to the end of the scope: HOLD_LOCK(&table->lock); */
 #define CLEANUP_CAT2(a, b) a##b
 #define CLEANUP_CAT(a, b) CLEANUP_CAT2(a, b)
+/* A pointer by another name: clang-tidy takes a bare `*` in the macro for a product without parentheses. */
+typedef pthread_mutex_t *held_lock;
 #define HOLD_LOCK(mutex)                                                                                     \
-    __attribute__((cleanup(cleanup_unlock), unused)) pthread_mutex_t *CLEANUP_CAT(held_lock_, __LINE__) =    \
+    __attribute__((cleanup(cleanup_unlock), unused)) held_lock CLEANUP_CAT(held_lock_, __LINE__) =           \
         cleanup_lock(mutex)
 
 static inline pthread_mutex_t *cleanup_lock(pthread_mutex_t *m)
