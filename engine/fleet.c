@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/container.h"
 #include "base/fdio.h"
 #include "base/log.h"
 #include "fleet_parts.h"
@@ -74,7 +75,7 @@ static bool all_over(const struct fleet *fleet)
 
 static void tick(struct loop_op *op, int result)
 {
-    struct fleet *fleet = OUTER(op, struct fleet, tick_op);
+    struct fleet *fleet = CONTAINER_OF(op, struct fleet, tick_op);
     if (result == -ECANCELED)
         return;
     if (all_over(fleet)) {
@@ -93,7 +94,7 @@ static void tick(struct loop_op *op, int result)
 
 static void close_on_loop(struct loop_task *task)
 {
-    struct fleet *fleet = OUTER(task, struct fleet, close_task);
+    struct fleet *fleet = CONTAINER_OF(task, struct fleet, close_task);
     fleet->closing = true;
     listener_stop(fleet->listener);
     loads_close(fleet);

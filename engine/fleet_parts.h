@@ -6,7 +6,6 @@
 #define ENGINE_FLEET_PARTS_H
 
 #include <stdatomic.h>
-#include <stddef.h>
 
 #include "base/loop.h"
 #include "fleet.h"
@@ -15,9 +14,6 @@
 #include "sender.h"
 #include "slots.h"
 #include "work.h"
-
-/* Through void *: what lies around a member is aligned as its type wants. */
-#define OUTER(member_at, type, member) ((type *)(void *)((char *)(member_at)-offsetof(type, member)))
 
 struct fleet {
     struct fleet_options options;

@@ -4,10 +4,10 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/container.h"
 #include "base/log.h"
 
 #define BACKLOG 512
@@ -41,7 +41,7 @@ static void wait_for_more(struct listener *listener)
 
 static void readable(struct loop_op *op, int result)
 {
-    struct listener *listener = (struct listener *)(void *)((char *)op - offsetof(struct listener, poll_op));
+    struct listener *listener = CONTAINER_OF(op, struct listener, poll_op);
     if (listener->stopping || result < 0)
         return;
     for (int i = 0; i < ACCEPTS_A_TURN; i++) {

@@ -1,4 +1,5 @@
 /* The blade of an `any` load. */
+#include "base/container.h"
 #include "load_parts.h"
 
 static bool tried(const struct load *load, uint32_t slot)
@@ -76,7 +77,7 @@ static void choose(struct load *load, const struct estimate *e)
 
 static void estimated(struct work *work)
 {
-    struct estimate *e = OUTER(work, struct estimate, work);
+    struct estimate *e = CONTAINER_OF(work, struct estimate, work);
     struct load *load = e->arg;
     if (load->state == LOAD_CHOOSE) {
         if (e->result < 0) {

@@ -1,6 +1,7 @@
 /* What a load does at each step, and what comes of it. */
 #include <string.h>
 
+#include "base/container.h"
 #include "base/fdio.h"
 #include "load_parts.h"
 #include "peer.h"
@@ -38,7 +39,7 @@ static void got_running(struct load *load, uint32_t id)
 
 static void captured_on_loop(struct loop_task *task)
 {
-    struct load *load = OUTER(task, struct load, captured_task);
+    struct load *load = CONTAINER_OF(task, struct load, captured_task);
     load->capturing = false;
     if (load->state != LOAD_CAPTURE) { /* nobody wants it any more */
         if (load->captured_running)
@@ -110,7 +111,7 @@ void load_stop_capture(struct load *load)
 
 static void planned(struct work *work)
 {
-    struct plan *plan = OUTER(work, struct plan, work);
+    struct plan *plan = CONTAINER_OF(work, struct plan, work);
     struct load *load = plan->arg;
     if (load->plan != plan) { /* of a blade that is no longer the one */
         plan_free(plan);
@@ -254,7 +255,7 @@ void load_start(struct load *load)
 
 static void away_done(struct loop_op *op, int result)
 {
-    struct load *load = OUTER(op, struct load, away_op);
+    struct load *load = CONTAINER_OF(op, struct load, away_op);
     if (result == -ETIME && load->state == LOAD_AWAY) {
         load_fails(
             load, EIO,

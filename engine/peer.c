@@ -1,21 +1,19 @@
 #include "peer.h"
 
-#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#include "base/container.h"
 
 #define IN_BYTES (64u << 10)
 #define OUT_BYTES (64u << 10)
 #define FINISH_MS 1000
 
-#define PEER_OF(member_at, member)                                                                           \
-    ((struct peer *)(void *)((char *)(member_at)-offsetof(struct peer, member)))
-
 static void flush(struct peer *peer);
 
 static void reap(struct loop_task *task)
 {
-    struct peer *peer = PEER_OF(task, reap_task);
+    struct peer *peer = CONTAINER_OF(task, struct peer, reap_task);
     struct peer_events events = peer->events;
     close(peer->fd);
     wire_link_free(peer->link);
@@ -92,7 +90,7 @@ static void start_read(struct peer *peer)
 
 static void read_done(struct loop_op *op, int result)
 {
-    struct peer *peer = PEER_OF(op, read_op);
+    struct peer *peer = CONTAINER_OF(op, struct peer, read_op);
     if (peer->closing) {
         reap_if_idle(peer);
         return;
@@ -145,7 +143,7 @@ static void flush(struct peer *peer)
 
 static void write_done(struct loop_op *op, int result)
 {
-    struct peer *peer = PEER_OF(op, write_op);
+    struct peer *peer = CONTAINER_OF(op, struct peer, write_op);
     if (peer->closing) {
         reap_if_idle(peer);
         return;

@@ -1,6 +1,7 @@
 /* What other threads ask of the loop's thread: loads, runs, and that one no longer waits. */
 #include <string.h>
 
+#include "base/container.h"
 #include "fleet_parts.h"
 #include "parts.h"
 
@@ -39,7 +40,7 @@ static bool slot_exists(struct fleet *fleet, uint32_t slot)
 
 static void load_task(struct loop_task *task)
 {
-    struct request *r = OUTER(task, struct request, task);
+    struct request *r = CONTAINER_OF(task, struct request, task);
     loads_request(r->fleet, r->slot, r->value, r->waiter);
     free(r);
 }
@@ -67,7 +68,7 @@ int engine_load(struct engine *engine, uint32_t slot, const char *value, size_t 
 
 static void run_task(struct loop_task *task)
 {
-    struct request *r = OUTER(task, struct request, task);
+    struct request *r = CONTAINER_OF(task, struct request, task);
     runs_request(r->fleet, r->slot, r->verb, r->waiter);
     free(r);
 }
@@ -92,7 +93,7 @@ int engine_run(struct engine *engine, uint32_t slot, enum engine_verb verb, engi
 
 static void cancel_task(struct loop_task *task)
 {
-    struct request *r = OUTER(task, struct request, task);
+    struct request *r = CONTAINER_OF(task, struct request, task);
     if (!loads_cancel(r->fleet, r->cancelled))
         runs_cancel(r->fleet, r->cancelled);
     free(r);

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "base/container.h"
 #include "base/fdio.h"
 #include "base/log.h"
 #include "fleet_parts.h"
@@ -81,7 +82,7 @@ struct removal {
 
 static void removed_on_loop(struct loop_task *task)
 {
-    struct removal *removal = OUTER(task, struct removal, task);
+    struct removal *removal = CONTAINER_OF(task, struct removal, task);
     session_end(removal->slot, "the slot was removed");
     slot_log_remove(removal->fleet->logs_fd, removal->slot->id);
     slot_free(removal->slot);

@@ -1,7 +1,8 @@
 #include "work.h"
 
 #include <signal.h>
-#include <stddef.h>
+
+#include "base/container.h"
 
 struct work_queue {
     struct loop *loop;
@@ -14,7 +15,7 @@ struct work_queue {
 
 static void bring_back(struct loop_task *task)
 {
-    struct work *work = (struct work *)(void *)((char *)task - offsetof(struct work, task));
+    struct work *work = CONTAINER_OF(task, struct work, task);
     work->finished(work);
 }
 

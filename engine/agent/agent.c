@@ -6,6 +6,7 @@
 #include <sys/utsname.h>
 
 #include "agent_parts.h"
+#include "base/container.h"
 #include "base/fdio.h"
 #include "base/log.h"
 
@@ -240,7 +241,7 @@ static void drained(void *arg)
 
 static void info_done(struct loop_op *op, int result)
 {
-    struct agent *a = (struct agent *)((char *)op - offsetof(struct agent, info_timer));
+    struct agent *a = CONTAINER_OF(op, struct agent, info_timer);
     (void)result;
     if (a->stopping)
         return;

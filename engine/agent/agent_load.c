@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "agent_parts.h"
+#include "base/container.h"
 #include "base/log.h"
 
 #define PROGRESS_EVERY_MS 250
@@ -98,7 +99,7 @@ void agent_received(struct agent *a, int result, const struct err *err)
 
 void agent_progress_done(struct loop_op *op, int result)
 {
-    struct agent *a = (struct agent *)((char *)op - offsetof(struct agent, progress_timer));
+    struct agent *a = CONTAINER_OF(op, struct agent, progress_timer);
     (void)result;
     if (a->stopping || a->load.state != LOAD_RECEIVING || !a->receive)
         return;

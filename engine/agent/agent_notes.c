@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "agent_parts.h"
+#include "base/container.h"
 #include "base/log.h"
 
 #define RANGE_BYTES 8u
@@ -99,7 +100,7 @@ static void run_one(struct agent *a, const struct note *note)
 
 void agent_notes_run(struct loop_task *task)
 {
-    struct agent *a = (struct agent *)((char *)task - offsetof(struct agent, notes_task));
+    struct agent *a = CONTAINER_OF(task, struct agent, notes_task);
     struct note *note;
     {
         HOLD_LOCK(&a->notes_lock);

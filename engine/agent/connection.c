@@ -8,6 +8,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 
+#include "base/container.h"
 #include "base/fdio.h"
 #include "base/log.h"
 #include "base/names.h"
@@ -131,7 +132,7 @@ static void pump_in(struct pipe *p)
 
 static void write_done(struct loop_op *op, int result)
 {
-    struct pipe *p = (struct pipe *)((char *)op - offsetof(struct pipe, writing));
+    struct pipe *p = CONTAINER_OF(op, struct pipe, writing);
     struct connection *c = p->c;
     if (c->state == FAILED || c->state == STOPPED)
         return;
@@ -191,7 +192,7 @@ static void last_words(struct pipe *p)
 
 static void read_done(struct loop_op *op, int result)
 {
-    struct pipe *p = (struct pipe *)((char *)op - offsetof(struct pipe, reading));
+    struct pipe *p = CONTAINER_OF(op, struct pipe, reading);
     struct connection *c = p->c;
     if (c->state == FAILED || c->state == STOPPED)
         return;
@@ -353,7 +354,7 @@ static void take_messages(struct pipe *p)
 
 static void connect_done(struct loop_op *op, int result)
 {
-    struct pipe *p = (struct pipe *)((char *)op - offsetof(struct pipe, connecting));
+    struct pipe *p = CONTAINER_OF(op, struct pipe, connecting);
     struct connection *c = p->c;
     if (c->state == FAILED || c->state == STOPPED)
         return;
@@ -435,7 +436,7 @@ static void begin(struct connection *c)
 
 static void pause_done(struct loop_op *op, int result)
 {
-    struct connection *c = (struct connection *)((char *)op - offsetof(struct connection, pause));
+    struct connection *c = CONTAINER_OF(op, struct connection, pause);
     (void)result;
     if (c->state == STOPPED)
         return;
@@ -449,7 +450,7 @@ static void pause_done(struct loop_op *op, int result)
 
 static void tick_done(struct loop_op *op, int result)
 {
-    struct connection *c = (struct connection *)((char *)op - offsetof(struct connection, tick));
+    struct connection *c = CONTAINER_OF(op, struct connection, tick);
     (void)result;
     int64_t now = loop_now_ms(c->loop), every = TICK_MAX_MS;
     if (c->state == FAILED || c->state == STOPPED)

@@ -8,6 +8,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/container.h"
 #include "base/fdio.h"
 #include "base/log.h"
 #include "instance_parts.h"
@@ -170,7 +171,7 @@ static void maybe_free(struct instance *i);
 
 static void on_flush(struct loop_op *op, int result)
 {
-    struct instance *i = (void *)((char *)op - offsetof(struct instance, flush));
+    struct instance *i = CONTAINER_OF(op, struct instance, flush);
     (void)result;
     if (i->closing) {
         maybe_free(i);
@@ -204,7 +205,7 @@ void instance_flush_soon(struct instance *i)
 
 static void on_alarm(struct loop_op *op, int result)
 {
-    struct instance *i = (void *)((char *)op - offsetof(struct instance, alarm));
+    struct instance *i = CONTAINER_OF(op, struct instance, alarm);
     if (i->closing) {
         maybe_free(i);
         return;

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include "base/container.h"
 #include "base/fdio.h"
 #include "base/log.h"
 #include "supervise.h"
@@ -91,7 +92,7 @@ static void watch(struct instance_link *link);
 
 static void on_readable(struct loop_op *op, int result)
 {
-    struct instance_link *link = (void *)((char *)op - offsetof(struct instance_link, op));
+    struct instance_link *link = CONTAINER_OF(op, struct instance_link, op);
     if (link->fd != link->watched) { /* hung up meanwhile: that fd was left to us */
         close(link->watched);
         link->watched = -1;

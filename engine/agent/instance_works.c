@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/container.h"
 #include "instance_dirs.h"
 
 int instance_read_current(int fd, struct instance_spec *out)
@@ -89,7 +90,7 @@ static int commit(struct instance_work *w, struct err *err)
 
 static void run(struct worker_job *job)
 {
-    struct instance_work *w = (void *)((char *)job - offsetof(struct instance_work, job));
+    struct instance_work *w = CONTAINER_OF(job, struct instance_work, job);
     struct instance *i = w->instance;
     struct err *err = &w->reason;
     switch (w->work) {
@@ -123,7 +124,7 @@ static void run(struct worker_job *job)
 
 static void done(struct worker_job *job)
 {
-    struct instance_work *w = (void *)((char *)job - offsetof(struct instance_work, job));
+    struct instance_work *w = CONTAINER_OF(job, struct instance_work, job);
     struct instance *i = w->instance;
     w->queued = false;
     if (w->spec.exec) {
@@ -160,13 +161,13 @@ void instance_work_put(struct instance *i, enum machine_work work)
 
 static void sweep_run(struct worker_job *job)
 {
-    struct instance *i = (void *)((char *)job - offsetof(struct instance, sweep));
+    struct instance *i = CONTAINER_OF(job, struct instance, sweep);
     instance_dirs_sweep(i->fd);
 }
 
 static void sweep_done(struct worker_job *job)
 {
-    struct instance *i = (void *)((char *)job - offsetof(struct instance, sweep));
+    struct instance *i = CONTAINER_OF(job, struct instance, sweep);
     i->sweeping = false;
     if (i->sweep_again)
         instance_sweep_put(i);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "agent.h"
+#include "base/container.h"
 #include "base/fdio.h"
 #include "base/log.h"
 #include "instance.h"
@@ -25,7 +26,7 @@ struct signals {
 
 static void signalled(struct loop_op *op, int result)
 {
-    struct signals *s = (struct signals *)((char *)op - offsetof(struct signals, poll));
+    struct signals *s = CONTAINER_OF(op, struct signals, poll);
     struct signalfd_siginfo info;
     if (result < 0 || read(s->fd, &info, sizeof(info)) != sizeof(info))
         return;
@@ -51,7 +52,6 @@ static int block_signals(int *fd, struct err *err)
 
 static int read_key(const char *path, struct wire_key *key, struct err *err)
 {
-    OWNED_BUF struct buf line = BUF_EMPTY;
     OWNED_FD fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0)

@@ -1,8 +1,9 @@
 #include "resolve.h"
 
-#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#include "base/container.h"
 
 struct resolve {
     struct loop *loop;
@@ -27,7 +28,7 @@ static void resolve_free(struct resolve *r)
 
 static void finished(struct loop_task *task)
 {
-    struct resolve *r = (struct resolve *)((char *)task - offsetof(struct resolve, task));
+    struct resolve *r = CONTAINER_OF(task, struct resolve, task);
     bool abandoned;
     {
         HOLD_LOCK(&r->lock); /* the thread has let go of it after this */

@@ -2,8 +2,9 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <stddef.h>
 #include <sys/eventfd.h>
+
+#include "base/container.h"
 
 struct queue {
     struct worker_job *first, **end;
@@ -68,7 +69,7 @@ static void destroy(struct worker *w)
 
 static void on_event(struct loop_op *op, int result)
 {
-    struct worker *w = (void *)((char *)op - offsetof(struct worker, op));
+    struct worker *w = CONTAINER_OF(op, struct worker, op);
     if (w->leaving) { /* set and read on this thread */
         destroy(w);
         return;

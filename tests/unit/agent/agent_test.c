@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "agent.h"
+#include "base/container.h"
 #include "base/fdio.h"
 #include "blob/record.h"
 #include "controller.h"
@@ -37,7 +38,7 @@ static atomic_int next_result; /* of the next load */
 
 static void answer(struct loop_op *op, int r)
 {
-    struct instance *i = (struct instance *)((char *)op - offsetof(struct instance, later));
+    struct instance *i = CONTAINER_OF(op, struct instance, later);
     struct err err = {0};
     (void)r;
     if (i->result < 0)

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "base/container.h"
 #include "base/fdio.h"
 #include "blob/image.h"
 #include "instance_parts.h"
@@ -104,7 +105,7 @@ static void on_output(void *arg, const void *bytes, size_t len_bytes)
 
 static void on_tick(struct loop_op *op, int result)
 {
-    struct rig *rig = (void *)((char *)op - offsetof(struct rig, tick));
+    struct rig *rig = CONTAINER_OF(op, struct rig, tick);
     (void)result;
     loop_stop(rig->loop);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/container.h"
 #include "base/fdio.h"
 #include "base/loop.h"
 
@@ -24,7 +25,7 @@ struct fixture {
 
 static struct fixture *of_op(struct loop_op *op)
 {
-    return (struct fixture *)((char *)op - offsetof(struct fixture, op));
+    return CONTAINER_OF(op, struct fixture, op);
 }
 
 static int setup(void **state)

@@ -2,6 +2,7 @@
  * and never more than was allowed. */
 #include "scratch.h"
 
+#include "base/container.h"
 #include "base/loop.h"
 #include "sender.h"
 
@@ -85,7 +86,7 @@ static void failed(void *arg, const struct err *err)
 
 static void guard_done(struct loop_op *op, int result)
 {
-    struct fixture *f = (struct fixture *)(void *)((char *)op - offsetof(struct fixture, guard));
+    struct fixture *f = CONTAINER_OF(op, struct fixture, guard);
     if (result == -ETIME)
         loop_stop(f->loop);
     else if (f->guard_ms)
