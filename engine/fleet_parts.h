@@ -94,6 +94,8 @@ bool slot_connected(const struct slot *slot);         /* both, and it has report
 /* ---- loads.c, runs.c ---- */
 
 void loads_request(struct fleet *fleet, uint32_t slot, const char *value, struct waiter *waiter);
+/* The same for a value of which there is no snapshot: it fails, and `error` says so. */
+void loads_refuse_unknown(struct fleet *fleet, uint32_t slot, const char *value, struct waiter *waiter);
 bool loads_cancel(struct fleet *fleet, uint64_t request);
 void loads_close(struct fleet *fleet);
 /* From the connections; a load that has no part in it ignores them. */

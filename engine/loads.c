@@ -354,6 +354,26 @@ void loads_request(struct fleet *fleet, uint32_t slot_id, const char *value, str
         begin(fleet, slot, value, waiter);
 }
 
+void loads_refuse_unknown(struct fleet *fleet, uint32_t slot_id, const char *value, struct waiter *waiter)
+{
+    const char *where = strchr(value, '@') ? "running" : "snapshots";
+    char sentence[512];
+    snprintf(sentence, sizeof sentence, "there is no %s/%s; ls %s shows what there is", where, value, where);
+    struct slot *slot = NULL;
+    if (slot_id != ENGINE_ANY) {
+        HOLD_LOCK(&fleet->lock);
+        slot = slots_by_id(&fleet->slots, slot_id);
+    }
+    waiter->next = NULL;
+    if (slot)
+        refuse_with(fleet, slot, waiter, ENOENT, sentence);
+    else {
+        if (slot_id == ENGINE_ANY)
+            any_set_error(fleet, sentence);
+        refuse(waiter, ENOENT);
+    }
+}
+
 bool loads_cancel(struct fleet *fleet, uint64_t request)
 {
     for (struct load *load = fleet->loads; load; load = load->next) {

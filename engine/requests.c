@@ -1,4 +1,5 @@
 /* What other threads ask of the loop's thread: loads, runs, and that one no longer waits. */
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/container.h"
@@ -12,6 +13,7 @@ struct request {
     uint32_t slot;
     enum engine_verb verb;
     uint64_t cancelled;
+    bool unknown; /* there is nothing of that value to load */
     char value[RUNNING_NAME_MAX_BYTES + 1];
 };
 
@@ -41,8 +43,23 @@ static bool slot_exists(struct fleet *fleet, uint32_t slot)
 static void load_task(struct loop_task *task)
 {
     struct request *r = CONTAINER_OF(task, struct request, task);
-    loads_request(r->fleet, r->slot, r->value, r->waiter);
+    if (r->unknown)
+        loads_refuse_unknown(r->fleet, r->slot, r->value, r->waiter);
+    else
+        loads_request(r->fleet, r->slot, r->value, r->waiter);
     free(r);
+}
+
+/* Whether there is a source or a running snapshot to load. A mistyped name is that, whatever the blade does.
+ */
+static bool can_be_loaded(const struct engine *engine, const char *value)
+{
+    char name[NAME_MAX_BYTES + 1];
+    uint64_t n;
+    uint32_t unused;
+    if (running_name_parse(value, strlen(value), name, &n))
+        return runnings_find(engine->runnings, name, n, &unused) == 0;
+    return faccessat(engine->snapshots_fd, value, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
 }
 
 int engine_load(struct engine *engine, uint32_t slot, const char *value, size_t len_bytes, engine_done done,
@@ -61,6 +78,7 @@ int engine_load(struct engine *engine, uint32_t slot, const char *value, size_t 
         return -ENOMEM;
     r->slot = slot;
     memcpy(r->value, value, len_bytes);
+    r->unknown = !can_be_loaded(engine, r->value);
     r->task.run = load_task;
     loop_post(fleet->loop, &r->task);
     return 0;

@@ -53,7 +53,7 @@ int store_load(const struct control_write *write)
         r = may_read_source(write);
     else
         r = -EINVAL;
-    if (r < 0)
+    if (r < 0 && r != -ENOENT) /* of what is not there the engine says so, and `error` with it */
         return r;
     struct wait *wait = wait_new(write->fs->waits, write);
     if (!wait)

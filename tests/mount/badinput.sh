@@ -56,7 +56,11 @@ P
 
 test_what_does_not_exist() {
     fails_with "No such file or directory" write_to "$M/blades/1/load" nosuch
+    grep -q 'no snapshots/nosuch' "$M/blades/1/error"
     fails_with "No such file or directory" write_to "$M/blades/1/load" nosuch@3
+    grep -q 'no running/nosuch@3' "$M/blades/1/error"
+    fails_with "No such file or directory" write_to "$M/blades/any/load" nosuch
+    grep -q 'no snapshots/nosuch' "$M/blades/any/error"
     fails_with "No such file or directory" write_to "$M/blades/2/load" web
     fails_with "No such file or directory" cat "$M/running/web@1/f"
 }

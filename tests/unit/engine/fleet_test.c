@@ -214,6 +214,7 @@ static void loads_and_runs(void **state)
 
     source_write(&f, "web", "program", 3000000, 1);
     source_write(&f, "web", "small", 100, 2);
+    source_write(&f, "db", "program", 100, 3);
     struct answer first = ANSWER, joined = ANSWER, other = ANSWER;
     request(&f, slot, "web", &first, NULL);
     request(&f, slot, "web", &joined, NULL);
@@ -295,10 +296,14 @@ static void refuses(void **state)
     assert_int_equal(engine_load(f.engine, 999, "web", 3, take_answer, NULL, &number), -ENOENT);
 
     struct answer absent = ANSWER, none = ANSWER, unknown = ANSWER, version = ANSWER;
+    request(&f, slot, "nothing", &unknown, NULL); /* whatever the blade does */
+    expect_answer(&unknown, -ENOENT, "");
+    expect_error(&f, slot, "no snapshots/nothing");
+    unknown = (struct answer)ANSWER;
+    source_write(&f, "web", "a", 10, 1);
     request(&f, slot, "web", &absent, NULL);
     expect_answer(&absent, -ENXIO, "");
     expect_error(&f, slot, "not connected");
-    source_write(&f, "web", "a", 10, 1);
     request(&f, ENGINE_ANY, "web", &none, NULL);
     expect_answer(&none, -ENXIO, "");
     expect_error(&f, ENGINE_ANY, "no blade is available");
