@@ -11,6 +11,10 @@
  *   runnings  the running snapshots
  *   clean     a row: nothing was written to the source of that name since this running snapshot was taken
  *
+ * A full disk must not keep anybody from removing files, and that a source changes is noted here first: so
+ * the log is given its room once, keeps it over a close, and is taken up from its beginning again before it
+ * has outgrown it.
+ *
  * AUTOINCREMENT (https://www.sqlite.org/autoinc.html) is what keeps ids and image numbers from coming twice.
  * Exclusive locking is chosen before WAL, so that there is no shared-memory file
  * (https://www.sqlite.org/wal.html, section 8).
@@ -26,6 +30,10 @@
 #include "base/log.h"
 
 #define CATALOG_VERSION 1
+#define LOG_ROOM_BYTES (1 << 20)
+/* Pages of 4 KiB; the largest transaction comes on top. SQLite's own default would need four times the room.
+ */
+#define LOG_CHECKPOINT "PRAGMA wal_autocheckpoint = 64"
 #define CATALOG_APPLICATION_ID 0x626c6473 /* "blds" */
 
 static const char schema[] =
@@ -239,6 +247,28 @@ static int distrust_sources(struct catalog *c, struct err *err)
     return catalog_end(c, r, err);
 }
 
+/* From then on the log's room is there, if it can be had: a full disk is no reason not to open. */
+static void keep_log(const struct catalog *c)
+{
+    int keep = 1;
+    (void)sqlite3_file_control(c->db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
+    OWNED_FD fd = openat(c->store_fd, "catalog.db-wal", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0 || fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, LOG_ROOM_BYTES) < 0)
+        log_debug("%s: no room was set aside for its log: %s", c->path, strerror(errno));
+}
+
+static int open_log(struct catalog *c, struct err *err)
+{
+    int r = run_text(c, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; " LOG_CHECKPOINT, "be opened",
+                     err);
+    /* What a killed one left in the log goes into the file: then there is room from the log's beginning. */
+    if (r == 0 && sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL) != SQLITE_OK)
+        log_warn("%s: its log cannot be put into it: %s", c->path, sqlite3_errmsg(c->db));
+    if (r == 0)
+        keep_log(c);
+    return r;
+}
+
 static int open_database(struct catalog *c, struct err *err)
 {
     /* Made here, so that it is for its owner alone: it holds keys. SQLite gives the log the same mode. */
@@ -259,7 +289,7 @@ static int open_database(struct catalog *c, struct err *err)
     bool fresh = false;
     int r = check_format(c, &fresh, err);
     if (r == 0)
-        r = run_text(c, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", "be opened", err);
+        r = open_log(c, err);
     if (r == 0 && fresh)
         r = make_schema(c, err);
     if (r == 0)

@@ -95,7 +95,10 @@ static int lock_store(const char *path, int store_fd, struct err *err)
         return errno == EWOULDBLOCK ? in_use(path, fd, err) : err_sys(err, errno, "%s/" LOCK_FILE, path);
     char pid[24];
     int n = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
-    int r = ftruncate(fd, 0) < 0 ? -errno : fd_write_at(fd, pid, (size_t)n, 0);
+    /* Written before it is cut: on a full disk the old one's block is what there is. */
+    int r = fd_write_at(fd, pid, (size_t)n, 0);
+    if (r == 0 && ftruncate(fd, n) < 0)
+        r = -errno;
     return r < 0 ? err_sys(err, -r, "%s/" LOCK_FILE, path) : steal_fd(&fd);
 }
 
