@@ -248,13 +248,13 @@ struct pair {
 static void *write_pairs(void *arg)
 {
     struct pair *pair = arg;
-    while (!__atomic_load_n(&pair->stop, __ATOMIC_RELAXED)) {
+    do { /* once at least, however late it starts */
         char text[16];
         snprintf(text, sizeof(text), "%u", ++pair->written);
         change(pair->f, "a", text);
         change(pair->f, "b", text);
         usleep(500);
-    }
+    } while (!__atomic_load_n(&pair->stop, __ATOMIC_RELAXED));
     return NULL;
 }
 
