@@ -108,7 +108,7 @@ is_true() { # SLOT
     [[ $count == 1 && $(containers_of "$slot") == 1 ]] || { echo "  $slot: running, but $count processes, $(containers_of "$slot") containers"; return 1; }
     number=$(cut -d' ' -f2 "/proc/$pid/root/stamp")
     [[ $(cat "$M/running/$image/stamp") == "$slot $number" ]] || { echo "  $slot: runs $number, but is said to run $image"; return 1; }
-    grep -qx "$number" "$RACK_STATE/may.$slot" || { echo "  $slot: runs $number, expected one of" $(<"$RACK_STATE/may.$slot"); return 1; }
+    grep -qx "$number" "$RACK_STATE/may.$slot" || { echo "  $slot: runs $number, expected one of $(paste -sd' ' "$RACK_STATE/may.$slot")"; return 1; }
     [[ $(sha256sum <"/proc/$pid/root/data") == "$(<"$M/running/$image/sum")" ]] || { echo "  $slot: its data is not the source's"; return 1; }
     [[ $(sha256sum <"$M/running/$image/data") == "$(<"$M/running/$image/sum")" ]] || { echo "  $image: its data is not the source's"; return 1; }
 }
@@ -122,7 +122,7 @@ nothing_is_left() {
         (($(supervisors_of "$slot" | wc -l) <= 1)) || { echo "  $slot: supervisors: $(supervisors_of "$slot")"; return 1; }
         (($(ls "$dir/incoming" 2>/dev/null | wc -l) <= 1)) || { echo "  $slot: incoming: $(ls "$dir/incoming")"; return 1; }
         (($(ls "$dir/images" | wc -l) <= 6)) || { echo "  $slot: images: $(ls "$dir/images")"; return 1; }
-        [[ -z $(ls "$dir/trash" "$dir/instance" 2>/dev/null | grep -E '^(gone-|[0-9])') ]] || { echo "  $slot: $(ls "$dir/trash" "$dir/instance")"; return 1; }
+        [[ -z $(find "$dir/trash" "$dir/instance" -mindepth 1 -maxdepth 1 -name '[0-9]*' -o -name 'gone-*' 2>/dev/null) ]] || { echo "  $slot: $(ls "$dir/trash" "$dir/instance")"; return 1; }
     done
 }
 
