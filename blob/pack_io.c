@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/fdio.h"
+
 #define NAME_DIGITS 16
 
 int pack_io_open(struct pack_io *io, int store_dirfd, struct err *err)
@@ -57,11 +59,10 @@ static int compare_numbers(const void *a, const void *b)
 
 int pack_io_list(const struct pack_io *io, uint32_t **numbers, size_t *count, struct err *err)
 {
-    OWNED_FD fd = openat(io->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    OWNED_DIR dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!dir)
-        return err_sys(err, errno, "the store's directory packs cannot be opened");
-    steal_fd(&fd);
+    OWNED_DIR dir = NULL;
+    int r = dir_list(io->dirfd, &dir);
+    if (r < 0)
+        return err_sys(err, -r, "the store's directory packs cannot be opened");
 
     OWNED uint32_t *list = NULL;
     size_t used = 0;

@@ -55,11 +55,10 @@ static int check_format(const char *path, int store_fd, struct err *err)
 /* Whether there is nothing in it but what an empty file system has or an opening that broke off has left. */
 static int check_empty(const char *path, int store_fd, struct err *err)
 {
-    OWNED_FD fd = openat(store_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    OWNED_DIR dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir)
-        return err_sys(err, errno, "%s", path);
-    steal_fd(&fd); /* the directory has it */
+    OWNED_DIR dir = NULL;
+    int r = dir_list(store_fd, &dir);
+    if (r < 0)
+        return err_sys(err, -r, "%s", path);
     static const char *const known[] = {".", "..", "lost+found", LOCK_FILE, FORMAT_FILE_NEW};
     for (;;) {
         errno = 0;

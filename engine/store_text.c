@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/fdio.h"
 #include "parts.h"
 
 static int64_t change_of(int dirfd, const char *name)
@@ -16,11 +17,10 @@ static int64_t change_of(int dirfd, const char *name)
 
 static int count_snapshots(int snapshots_fd, uint64_t *count)
 {
-    OWNED_FD fd = openat(snapshots_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    OWNED_DIR dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir)
-        return -errno;
-    steal_fd(&fd); /* the directory has it */
+    OWNED_DIR dir = NULL;
+    int r = dir_list(snapshots_fd, &dir);
+    if (r < 0)
+        return r;
     uint64_t n = 0;
     for (;;) {
         errno = 0;

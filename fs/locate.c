@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "base/fdio.h"
 #include "snap.h"
 
 enum { DEPTH_MAX = 100000 };
@@ -17,13 +18,10 @@ enum { DEPTH_MAX = 100000 };
 /* The name in /snapshots of a top directory. */
 static int top_name(const struct fs *fs, uint64_t inode, char out[NAME_MAX_BYTES + 1])
 {
-    OWNED_FD fd = openat(fs->backing.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    OWNED_DIR dir = fdopendir(fd);
-    if (!dir)
-        return -errno;
-    fd = -1; /* the DIR's now */
+    OWNED_DIR dir = NULL;
+    int r = dir_list(fs->backing.fd, &dir);
+    if (r < 0)
+        return r;
     const struct dirent *entry;
     while ((entry = readdir(dir))) {
         if (entry->d_ino == inode && name_is_valid(entry->d_name, strlen(entry->d_name))) {
@@ -122,11 +120,9 @@ static int todo_add(struct todo *todo, const struct fs *fs, int dir_fd, const ch
 /* 1: the inode has a name in this directory; 0: no, and its directories are noted. */
 static int search_dir(struct todo *todo, const struct fs *fs, int fd, uint64_t inode)
 {
-    OWNED_FD mine = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    OWNED_DIR dir = mine >= 0 ? fdopendir(mine) : NULL;
-    if (!dir)
+    OWNED_DIR dir = NULL;
+    if (dir_list(fd, &dir) < 0)
         return 0;
-    mine = -1;
     const struct dirent *entry;
     while ((entry = readdir(dir))) {
         if (entry->d_ino == inode)
@@ -157,11 +153,9 @@ static int search_top(const struct fs *fs, const char *name, uint64_t inode)
 
 static int top_by_search(const struct fs *fs, uint64_t inode, uint64_t *top_inode)
 {
-    OWNED_FD fd = openat(fs->backing.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    OWNED_DIR dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!dir)
+    OWNED_DIR dir = NULL;
+    if (dir_list(fs->backing.fd, &dir) < 0)
         return -ESTALE;
-    fd = -1;
     const struct dirent *entry;
     while ((entry = readdir(dir))) {
         if (!name_is_valid(entry->d_name, strlen(entry->d_name)))

@@ -102,6 +102,17 @@ int file_replace(int dirfd, const char *name, mode_t mode, const void *bytes, si
     return 0;
 }
 
+int dir_list(int dirfd, DIR **out)
+{
+    OWNED_FD fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir)
+        return -errno;
+    steal_fd(&fd); /* the DIR has it */
+    *out = dir;
+    return 0;
+}
+
 /* Moves a directory up to `top`. A name there may be taken, by what an earlier removal that was cut short
  * left. */
 static int move_aside(int dirfd, const char *name, int top, unsigned *moved)

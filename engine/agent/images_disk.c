@@ -67,15 +67,13 @@ static void look(int parent, const char *name, struct images_found *found)
 
 int images_disk_walk(int dirfd, const char *name, images_visit visit, void *arg)
 {
-    int fd = open_beneath(dirfd, name, O_RDONLY | O_DIRECTORY, 0);
+    OWNED_FD fd = open_beneath(dirfd, name, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0)
         return fd;
-    OWNED_DIR dir = fdopendir(fd);
-    if (!dir) {
-        int r = -errno;
-        close(fd);
-        return r;
-    }
+    OWNED_DIR dir = NULL;
+    int listed = dir_list(fd, &dir);
+    if (listed < 0)
+        return listed;
     for (;;) {
         errno = 0;
         const struct dirent *entry = readdir(dir);
@@ -117,10 +115,10 @@ static int remove_again(int dirfd, const char *name)
     OWNED_FD top = open_beneath(dirfd, name, O_RDONLY | O_DIRECTORY, 0);
     if (top < 0)
         return top;
-    int again = openat(top, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    OWNED_DIR dir = again < 0 ? NULL : fdopendir(again);
-    if (!dir)
-        return -errno;
+    OWNED_DIR dir = NULL;
+    r = dir_list(top, &dir);
+    if (r < 0)
+        return r;
     for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
@@ -133,15 +131,13 @@ static int remove_again(int dirfd, const char *name)
 
 int images_disk_empty_trash(int dirfd, const bool *stop)
 {
-    int fd = open_beneath(dirfd, "trash", O_RDONLY | O_DIRECTORY, 0);
+    OWNED_FD fd = open_beneath(dirfd, "trash", O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0)
         return fd;
-    OWNED_DIR dir = fdopendir(fd);
-    if (!dir) {
-        int r = -errno;
-        close(fd);
-        return r;
-    }
+    OWNED_DIR dir = NULL;
+    int listed = dir_list(fd, &dir);
+    if (listed < 0)
+        return listed;
     int result = 0;
     for (const struct dirent *entry; !__atomic_load_n(stop, __ATOMIC_RELAXED) && (entry = readdir(dir));) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)

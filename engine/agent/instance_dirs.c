@@ -123,10 +123,11 @@ int instance_dirs_remove(int fd, struct err *err)
 
 void instance_dirs_sweep(int fd)
 {
-    OWNED_FD own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    OWNED_DIR dir = own < 0 ? NULL : fdopendir(dup(own));
-    struct dirent *entry;
-    while (dir && (entry = readdir(dir))) {
+    OWNED_DIR dir = NULL;
+    if (dir_list(fd, &dir) < 0)
+        return;
+    const struct dirent *entry;
+    while ((entry = readdir(dir))) {
         if (strncmp(entry->d_name, GONE, strlen(GONE)) != 0)
             continue;
         int r = tree_remove(fd, entry->d_name);

@@ -81,10 +81,10 @@ static int check_ours(int dirfd, const char *dir, struct err *err)
         return err_set(err, EPERM, "%.300s belongs to another user than root", dir);
     if (fstatat(dirfd, "lock", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
         return 0;
-    int again = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    OWNED_DIR list = again < 0 ? NULL : fdopendir(again);
-    if (!list)
-        return err_sys(err, errno, "cannot read %.300s", dir);
+    OWNED_DIR list = NULL;
+    int r = dir_list(dirfd, &list);
+    if (r < 0)
+        return err_sys(err, -r, "cannot read %.300s", dir);
     for (const struct dirent *entry; (entry = readdir(list)) != NULL;)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
             strcmp(entry->d_name, "lost+found") != 0)

@@ -24,6 +24,10 @@ int file_read(int dirfd, const char *name, size_t max_bytes, struct buf *out) MU
  */
 int file_replace(int dirfd, const char *name, mode_t mode, const void *bytes, size_t len_bytes) MUST_CHECK;
 
+/* The entries of the directory `dirfd`, from the first, on a descriptor of the DIR's own; 0 or -errno. The
+ * caller closes it (OWNED_DIR). */
+int dir_list(int dirfd, DIR **out) MUST_CHECK;
+
 /* rm -rf of `name` below `dirfd`, never following a symlink, never leaving the file system; absent is
  * success. */
 int tree_remove(int dirfd, const char *name) MUST_CHECK;
