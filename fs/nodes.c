@@ -155,7 +155,7 @@ static void settle(struct nodes *nodes, struct node *node)
             unchain(nodes, node);
             unneeded = node;
         } else if (node->fd >= 0 && node->handle.len_bytes && !node->keep_open) {
-            to_close = put_on_list(nodes, node);
+            to_close = put_on_list(nodes, node); /* NOLINT(*-deadcode.DeadStores): closed by its cleanup */
         }
     }
     pthread_mutex_unlock(&nodes->lock);
