@@ -359,12 +359,57 @@ int images_lowerdirs(struct images *images, uint64_t number, char out[IMAGES_STA
     return n > 0 ? n : -ENOENT;
 }
 
-int images_open_dir(struct images *images, uint64_t number, struct err *err)
+int images_open_trees(struct images *images, uint64_t number, int out[IMAGES_STACK_MAX], struct err *err)
 {
-    char path[64];
-    snprintf(path, sizeof(path), "images/%" PRIu64, number);
-    int fd = open_beneath(images->dirfd, path, O_RDONLY | O_DIRECTORY, 0);
-    return fd < 0 ? err_sys(err, -fd, "cannot open %s in the agent's directory", path) : fd;
+    char path[IMAGES_STACK_MAX][64];
+    int count = images_lowerdirs(images, number, path);
+    if (count < 0)
+        return err_sys(err, -count, "cannot find the trees of image %" PRIu64, number);
+    for (int i = 0; i < count; i++) {
+        out[i] = open_beneath(images->dirfd, path[i], O_RDONLY | O_DIRECTORY, 0);
+        if (out[i] >= 0)
+            continue;
+        int code = -out[i];
+        for (int k = 0; k < i; k++)
+            close(out[k]);
+        return err_sys(err, code, "cannot open %s in the agent's directory", path[i]);
+    }
+    return count;
+}
+
+static unsigned depth_of(const struct images *images, const struct held *held)
+{
+    unsigned depth = 1;
+    while (held && held->base && depth <= IMAGES_STACK_MAX) {
+        held = find(images, held->base);
+        depth++;
+    }
+    return depth;
+}
+
+static int by_use(const void *a, const void *b)
+{
+    const struct held *x = *(const struct held *const *)a, *y = *(const struct held *const *)b;
+    return x->used_ns > y->used_ns ? -1 : x->used_ns < y->used_ns;
+}
+
+size_t images_bases(struct images *images, uint64_t *out, size_t max)
+{
+    HOLD_LOCK(&images->lock);
+    OWNED const struct held **fit = malloc((images->count + 1) * sizeof(struct held *));
+    size_t n = 0;
+    for (size_t i = 0; fit && i < images->count; i++) {
+        const struct held *held = &images->held[i];
+        if (!held->foreign && !held->dropped && depth_of(images, held) + 1 < IMAGES_STACK_MAX)
+            fit[n++] = held;
+    }
+    if (n > 0)
+        qsort((void *)fit, n, sizeof(struct held *), by_use);
+    if (n > max)
+        n = max;
+    for (size_t i = 0; i < n; i++)
+        out[i] = fit[i]->number;
+    return n;
 }
 
 /* ---- use ---- */
@@ -378,24 +423,50 @@ static void touch(struct images *images, struct held *held)
         log_debug("cannot note the use of image %" PRIu64 ": %s", held->number, strerror(errno));
 }
 
+static struct held *pin(struct images *images, uint64_t number)
+{
+    struct held *held = find(images, number);
+    if (held)
+        held->holds++;
+    return held;
+}
+
+static struct held *unpin(struct images *images, uint64_t number)
+{
+    struct held *held = find(images, number);
+    if (!held || held->holds == 0)
+        return NULL;
+    held->holds--;
+    return held;
+}
+
 void images_hold(struct images *images, uint64_t number)
 {
     HOLD_LOCK(&images->lock);
-    struct held *held = find(images, number);
-    if (held) {
-        held->holds++;
+    struct held *held = pin(images, number);
+    if (held)
         touch(images, held);
-    }
 }
 
 void images_release(struct images *images, uint64_t number)
 {
     HOLD_LOCK(&images->lock);
-    struct held *held = find(images, number);
-    if (!held || held->holds == 0)
-        return;
-    held->holds--;
-    touch(images, held);
+    struct held *held = unpin(images, number);
+    if (held)
+        touch(images, held);
+    sweep(images);
+}
+
+void images_pin(struct images *images, uint64_t number)
+{
+    HOLD_LOCK(&images->lock);
+    (void)!pin(images, number);
+}
+
+void images_unpin(struct images *images, uint64_t number)
+{
+    HOLD_LOCK(&images->lock);
+    (void)!unpin(images, number);
     sweep(images);
 }
 
@@ -528,10 +599,12 @@ static int sync_folder(int dirfd, const char *name)
 /* Renames what arrived and lists it. */
 static int take_in(struct images *images, uint64_t number, const char *from, const char *to)
 {
-    struct images_found found = {.number = number};
+    struct images_found found = {.number = number, .base = images_disk_base(images->dirfd, from)};
     HOLD_LOCK(&images->lock);
     if (images->partial != number || find(images, number))
         return -EEXIST;
+    if (found.base && !find(images, found.base)) /* who receives holds it */
+        return -ESTALE;
     int r = add(images, &found);
     if (r < 0)
         return r;

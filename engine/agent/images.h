@@ -2,7 +2,7 @@
  * The images below the agent's directory: complete ones as pristine trees, and the one that is arriving.
  *
  *   DIR/images/<number>/image      the stripped image (blob/FORMAT.md); its mtime: when it was last used
- *   DIR/images/<number>/base       of a layer: the number below it, in decimal
+ *   DIR/images/<number>/base       of a layer: the number below it, in decimal, on the first line
  *   DIR/images/<number>/foreign    there when the number is one of a store that DIR/store no longer names
  *   DIR/images/<number>/tree/      its files; nothing changes here once it is complete
  *   DIR/incoming/<number>/...      the same, unfinished, and `have`: which chunks are in place
@@ -10,8 +10,10 @@
  *   DIR/trash/                     what is being deleted
  *
  * A tree may be whole, or a layer: only what differs from the tree of `base`, with overlayfs' whiteouts and
- * opaque directories, to be stacked above it. images_lowerdirs gives the stack. Both kinds are taken as they
- * are found; what arrives is written as a whole tree.
+ * opaque directories, to be stacked above it. images_lowerdirs gives the stack; what an image stands on stays
+ * as long as the image. What arrives is written as a layer where that saves copying (receive_layer.h); both
+ * kinds are taken as they are found. `base` is written before the tree is begun, so that who goes on with an
+ * interrupted arrival knows which it is.
  */
 #ifndef AGENT_IMAGES_H
 #define AGENT_IMAGES_H
@@ -49,6 +51,9 @@ int images_lowerdirs(struct images *images, uint64_t number, char out[IMAGES_STA
 /* In use by an instance (current or previous): never removed meanwhile, nor what it is stacked on. */
 void images_hold(struct images *images, uint64_t number);
 void images_release(struct images *images, uint64_t number);
+/* The same for who only reads it (a seed, a base): that is no use. */
+void images_pin(struct images *images, uint64_t number);
+void images_unpin(struct images *images, uint64_t number);
 
 /* Forgets and deletes an image, unless it is held: then later. Then trims to what --keep and the disk allow.
  */
@@ -74,10 +79,15 @@ int images_complete(struct images *images, uint64_t number, struct err *err) MUS
 /* Removes what has arrived so far. */
 void images_abandon(struct images *images, uint64_t number);
 
-/* A parsed image of the caller's own, and an fd of its directory (with `tree` in it). The caller holds the
- * image meanwhile. */
+/* A parsed image of the caller's own, and fds of its tree and of what that stands on, uppermost first: returns
+ * how many. The caller holds the image meanwhile. */
 int images_load(struct images *images, uint64_t number, struct blob_image **out, struct err *err) MUST_CHECK;
-int images_open_dir(struct images *images, uint64_t number, struct err *err) MUST_CHECK;
+int images_open_trees(struct images *images, uint64_t number, int out[IMAGES_STACK_MAX],
+                      struct err *err) MUST_CHECK;
+
+/* Images that a layer may be put on so that the stack is no deeper than IMAGES_STACK_MAX - 1: those of this
+ * store, last used first. Fills up to `max` numbers and returns how many. */
+size_t images_bases(struct images *images, uint64_t *out, size_t max);
 
 /* Drops images that nobody holds, oldest use first, while DIR has fewer than `need_bytes` free. Returns what
  * is free then; deleting is waited for. Blocks. */

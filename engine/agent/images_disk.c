@@ -44,6 +44,20 @@ uint64_t images_number_parse(const char *text)
     return number;
 }
 
+uint64_t images_disk_base(int dirfd, const char *folder)
+{
+    char path[64];
+    OWNED_BUF struct buf base = BUF_EMPTY;
+    snprintf(path, sizeof(path), "%s/base", folder);
+    if (file_read(dirfd, path, 64, &base) < 0)
+        return 0;
+    buf_put_u8(&base, 0);
+    if (base.error)
+        return 0;
+    base.bytes[strcspn((char *)base.bytes, "\n")] = 0;
+    return images_number_parse((char *)base.bytes);
+}
+
 static void look(int parent, const char *name, struct images_found *found)
 {
     char path[64];
@@ -53,16 +67,7 @@ static void look(int parent, const char *name, struct images_found *found)
         found->used_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
     snprintf(path, sizeof(path), "%s/foreign", name);
     found->foreign = fstatat(parent, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
-
-    OWNED_BUF struct buf base = BUF_EMPTY;
-    snprintf(path, sizeof(path), "%s/base", name);
-    if (file_read(parent, path, 32, &base) == 0) {
-        buf_put_u8(&base, 0);
-        if (!base.error) {
-            base.bytes[strcspn((char *)base.bytes, "\n")] = 0;
-            found->base = images_number_parse((char *)base.bytes);
-        }
-    }
+    found->base = images_disk_base(parent, name);
 }
 
 int images_disk_walk(int dirfd, const char *name, images_visit visit, void *arg)

@@ -23,6 +23,9 @@ struct images_found {
 typedef int (*images_visit)(void *arg, int dirfd, const struct images_found *found);
 int images_disk_walk(int dirfd, const char *name, images_visit visit, void *arg) MUST_CHECK;
 
+/* What <folder>/base says; 0: there is none, or it names no image. */
+uint64_t images_disk_base(int dirfd, const char *folder);
+
 /* Moves DIR/<from>/<number> into DIR/trash under a name that is free there; absent is success. */
 int images_disk_discard(int dirfd, const char *from, uint64_t number) MUST_CHECK;
 

@@ -11,7 +11,7 @@
 #include "base/fdio.h"
 #include "base/log.h"
 #include "images_disk.h"
-#include "receive_parts.h"
+#include "receive_layer.h"
 
 #define SEED_BYTES 24u
 #define SEEDS_MAX_BYTES (SEED_BYTES << 20) /* more are not used: what they name is wanted instead */
@@ -102,21 +102,8 @@ static bool is_same_descriptor(const struct receive *r, const struct buf *raw)
            memcmp(old.bytes, raw->bytes, raw->len_bytes) == 0;
 }
 
-static int open_incoming(struct receive *r, const struct buf *raw, struct err *err)
+static int open_tree(struct receive *r, const struct buf *raw, struct err *err)
 {
-    r->fd = images_arrive(r->images, r->number, err);
-    if (r->fd < 0)
-        return r->fd;
-    r->resumed = is_same_descriptor(r, raw);
-    struct stat st;
-    if (!r->resumed && fstatat(r->fd, "tree", &st, AT_SYMLINK_NOFOLLOW) == 0) {
-        /* begun as something else */
-        close(steal_fd(&r->fd));
-        images_abandon(r->images, r->number);
-        r->fd = images_arrive(r->images, r->number, err);
-        if (r->fd < 0)
-            return r->fd;
-    }
     if (mkdirat(r->fd, "tree", 0700) < 0 && errno != EEXIST)
         return err_sys(err, errno, "cannot make a tree");
     r->tree_fd = open_beneath(r->fd, "tree", O_RDONLY | O_DIRECTORY, 0);
@@ -124,6 +111,44 @@ static int open_incoming(struct receive *r, const struct buf *raw, struct err *e
         return err_sys(err, -r->tree_fd, "cannot open a tree");
     int result = r->resumed ? 0 : file_replace(r->fd, "image", 0600, raw->bytes, raw->len_bytes);
     return result < 0 ? err_sys(err, -result, "cannot write the descriptor") : 0;
+}
+
+static int arrive_again(struct receive *r, struct err *err)
+{
+    close(steal_fd(&r->fd));
+    images_abandon(r->images, r->number);
+    r->fd = images_arrive(r->images, r->number, err);
+    return r->fd < 0 ? r->fd : 0;
+}
+
+static int open_incoming(struct receive *r, const struct buf *raw, struct err *err)
+{
+    r->fd = images_arrive(r->images, r->number, err);
+    if (r->fd < 0)
+        return r->fd;
+    r->resumed = is_same_descriptor(r, raw);
+    struct stat st;
+    int result = 0;
+    if (!r->resumed && fstatat(r->fd, "tree", &st, AT_SYMLINK_NOFOLLOW) == 0)
+        result = arrive_again(r, err); /* begun as something else */
+    return result == 0 ? open_tree(r, raw, err) : result;
+}
+
+int receive_start_over(struct receive *r, struct err *err)
+{
+    const uint8_t *bytes;
+    OWNED_BUF struct buf raw = BUF_EMPTY;
+    size_t len_bytes = blob_image_bytes(r->image, &bytes);
+    buf_put(&raw, bytes, len_bytes);
+    if (raw.error)
+        return err_set(err, ENOMEM, "no memory for a descriptor of %zu bytes", len_bytes);
+    r->resumed = false;
+    close(steal_fd(&r->tree_fd));
+    int result = arrive_again(r, err);
+    if (result == 0)
+        result = open_tree(r, &raw, err);
+    r->tree.fd = r->tree_fd;
+    return result;
 }
 
 static int check_chunks(const struct blob_image *image, struct err *err)
@@ -149,6 +174,8 @@ static int open_image(struct receive *r, struct err *err)
         result = check_chunks(r->image, err);
     if (result == 0)
         result = tree_init(&r->tree, r->image, r->tree_fd, err);
+    if (result == 0)
+        result = receive_layer_choose(r, err);
     return result;
 }
 
@@ -198,6 +225,7 @@ static int make_plan(struct receive *r, struct err *err)
     int result = plan_init(&plan, r->image, err);
     if (result < 0)
         return result;
+    plan_keep(&plan, &r->tree);
     HOLD_LOCK(&r->lock); /* for receive_progress */
     r->plan = plan;
     return 0;
@@ -219,14 +247,9 @@ static int claim_what_is_there(struct receive *r, struct err *err)
 /* Content that must be written. Cloned files take next to nothing; what they are is not looked up here. */
 static uint64_t needed_bytes(const struct receive *r)
 {
-    uint64_t need = plan_wanted_bytes(&r->plan);
-    for (uint32_t c = 0; r->clones.len_bytes == 0 && c < blob_image_chunks(r->image); c++) {
-        struct blob_chunk chunk;
-        if (r->plan.source[c] != PLAN_SEEDED)
-            continue;
-        blob_image_chunk(r->image, c, &chunk);
-        need += (uint64_t)chunk.raw_bytes * (r->plan.places.first[c + 1] - r->plan.places.first[c]);
-    }
+    uint64_t need = plan_missing_bytes(&r->plan, PLAN_WANTED);
+    if (r->clones.len_bytes == 0)
+        need += plan_missing_bytes(&r->plan, PLAN_SEEDED);
     struct statfs fs;
     if (fstatfs(r->fd, &fs) == 0 && fs.f_type == BTRFS_SUPER_MAGIC)
         need /= 4; /* it may compress */
@@ -374,6 +397,8 @@ static int receive_all(struct receive *r, struct err *err)
     if (result == 0)
         result = tree_skeleton(&r->tree, err);
     if (result == 0)
+        result = receive_layer_whiteouts(r, err);
+    if (result == 0)
         result = wait_for(r, &r->has_seeds, err);
     if (result == 0)
         result = make_plan(r, err);
@@ -422,6 +447,7 @@ static void release(struct receive *r)
         seed_source_close(r->images, &r->source[i]);
     r->sources = 0;
     buf_free(&r->clones);
+    receive_layer_free(r);
     tree_fini(&r->tree);
     if (r->tree_fd >= 0)
         close(steal_fd(&r->tree_fd));

@@ -220,6 +220,8 @@ static bool check_claim(struct worker *w, uint32_t chunk, uint8_t *raw)
     bool all = true;
     for (uint32_t p = r->plan.places.first[chunk]; p < r->plan.places.first[chunk + 1]; p++) {
         struct blob_extent extent;
+        if (r->plan.done[p])
+            continue;
         blob_image_extent(r->image, r->plan.places.place[p].extent, &extent);
         int result = seed_read_file(&w->self, &w->own, r->plan.places.place[p].inode, extent.offset_bytes,
                                     raw, c.raw_bytes);
@@ -368,7 +370,7 @@ static int worker_new(struct receive *r, struct worker **out, struct err *err)
     w->r = r;
     w->raw = raw;
     w->self.fd = w->seed.fd = -1;
-    w->own = (struct seed_source){.image = r->image, .tree_fd = r->tree_fd, .tree = r->tree};
+    w->own = (struct seed_source){.image = r->image, .stack = {r->tree_fd}, .depth = 1, .tree = r->tree};
     *out = w;
     return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "base/names.h"
 #include "blob/record.h"
+#include "layer.h"
 #include "receive.h"
 #include "receive_plan.h"
 #include "seed_copy.h"
@@ -40,6 +41,9 @@ struct receive {
     unsigned sources;
     struct buf clones; /* struct seed_clone */
     bool resumed;
+    bool has_base; /* the tree is a layer above this one */
+    struct seed_source base;
+    struct layer layer;
 
     pthread_mutex_t lock;  /* guards all below; never held over a wait for disk or peer */
     pthread_cond_t wake;   /* of the crew: there is work, or none any more */
@@ -63,6 +67,9 @@ struct receive {
 /* With the lock held. */
 bool receive_is_over(const struct receive *r);
 void receive_fail(struct receive *r, const struct err *err); /* the first one stays */
+
+/* Throws away what an earlier attempt wrote and begins anew. On the receive's thread. */
+int receive_start_over(struct receive *r, struct err *err) MUST_CHECK;
 
 /* Without. Sends these chunks' numbers as wanted. */
 void receive_want(struct receive *r, const struct wire_list *ranges, bool last);

@@ -120,6 +120,23 @@ void plan_fini(struct plan *plan)
     *plan = (struct plan){0};
 }
 
+void plan_keep(struct plan *plan, const struct tree *tree)
+{
+    for (uint32_t c = 0; c < blob_image_chunks(plan->image); c++) {
+        struct blob_chunk chunk;
+        uint32_t left = 0;
+        blob_image_chunk(plan->image, c, &chunk);
+        for (uint32_t p = plan->places.first[c]; p < plan->places.first[c + 1]; p++) {
+            if (tree_is_kept(tree, plan->places.place[p].inode))
+                plan_place_done(plan, p, chunk.raw_bytes);
+            else
+                left++;
+        }
+        if (left == 0)
+            plan_chunk_done(plan, c);
+    }
+}
+
 void plan_claim(struct plan *plan, const uint8_t *have, size_t have_bytes)
 {
     uint32_t chunks = blob_image_chunks(plan->image);
@@ -193,15 +210,16 @@ int64_t plan_wants(const struct plan *plan, struct buf *out)
     return out->error ? out->error : ranges;
 }
 
-uint64_t plan_wanted_bytes(const struct plan *plan)
+uint64_t plan_missing_bytes(const struct plan *plan, enum plan_source source)
 {
     uint64_t total = 0;
     for (uint32_t c = 0; c < blob_image_chunks(plan->image); c++) {
         struct blob_chunk chunk;
-        if (plan->source[c] != PLAN_WANTED)
+        if (plan->source[c] != source)
             continue;
         blob_image_chunk(plan->image, c, &chunk);
-        total += (uint64_t)chunk.raw_bytes * (plan->places.first[c + 1] - plan->places.first[c]);
+        for (uint32_t p = plan->places.first[c]; p < plan->places.first[c + 1]; p++)
+            total += plan->done[p] ? 0 : chunk.raw_bytes;
     }
     return total;
 }

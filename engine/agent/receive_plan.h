@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "blob/image.h"
+#include "tree_write.h"
 #include "wire/message.h"
 
 enum plan_source {
@@ -62,6 +63,9 @@ void plan_places_fini(struct plan_places *places);
 int plan_init(struct plan *plan, const struct blob_image *image, struct err *err) MUST_CHECK;
 void plan_fini(struct plan *plan);
 
+/* What stays below a layer (tree_is_kept of tree_write.h) is in place. Before anything is claimed or seeded. */
+void plan_keep(struct plan *plan, const struct tree *tree);
+
 /* Bit c of `have` (little-endian in each byte): chunk c is claimed. A shorter map claims less. */
 void plan_claim(struct plan *plan, const uint8_t *have, size_t have_bytes);
 /* The map of what is in place, or claimed and not yet looked at. */
@@ -76,7 +80,8 @@ int plan_add_seed(struct plan *plan, const struct wire_seed *seed, uint32_t held
 
 /* The wanted chunks, as ranges, appended to `out` (wire_put_range); returns how many ranges, or -ENOMEM. */
 int64_t plan_wants(const struct plan *plan, struct buf *out) MUST_CHECK;
-uint64_t plan_wanted_bytes(const struct plan *plan); /* what writing the wanted chunks takes */
+/* What writing the chunks of a source takes, wherever they are missing. */
+uint64_t plan_missing_bytes(const struct plan *plan, enum plan_source source);
 
 /* A chunk came from the controller: 0, or -EBADMSG when it is none that was wanted. */
 int plan_arrived(struct plan *plan, uint64_t chunk, struct err *err) MUST_CHECK;

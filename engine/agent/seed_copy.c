@@ -12,17 +12,15 @@
 
 int seed_source_open(struct images *images, uint64_t number, struct seed_source *out, struct err *err)
 {
-    struct seed_source s = {.number = number, .tree_fd = -1, .tree = {.fd = -1}};
-    images_hold(images, number);
+    struct seed_source s = {.number = number, .tree = {.fd = -1}};
+    images_pin(images, number);
     int r = images_load(images, number, &s.image, err);
     if (r == 0) {
-        OWNED_FD dir = images_open_dir(images, number, err);
-        s.tree_fd = dir < 0 ? dir : open_beneath(dir, "tree", O_RDONLY | O_DIRECTORY, 0);
-        if (s.tree_fd < 0)
-            r = err_sys(err, -s.tree_fd, "cannot open the tree of image %llu", (unsigned long long)number);
+        r = images_open_trees(images, number, s.stack, err);
+        s.depth = r < 0 ? 0 : (unsigned)r;
     }
-    if (r == 0)
-        r = tree_init(&s.tree, s.image, s.tree_fd, err);
+    if (r >= 0)
+        r = tree_init(&s.tree, s.image, s.stack[0], err);
     if (r == 0)
         r = plan_places_init(&s.places, s.image, err);
     if (r < 0) {
@@ -37,11 +35,11 @@ void seed_source_close(struct images *images, struct seed_source *source)
 {
     plan_places_fini(&source->places);
     tree_fini(&source->tree);
-    if (source->tree_fd >= 0)
-        close(source->tree_fd);
+    for (unsigned i = 0; i < source->depth; i++)
+        close(source->stack[i]);
     blob_image_free(source->image);
-    images_release(images, source->number);
-    *source = (struct seed_source){.tree_fd = -1};
+    images_unpin(images, source->number);
+    *source = (struct seed_source){.tree = {.fd = -1}};
 }
 
 void seed_reader_close(struct seed_reader *reader)
@@ -51,12 +49,21 @@ void seed_reader_close(struct seed_reader *reader)
     *reader = (struct seed_reader){.fd = -1};
 }
 
+/* From the uppermost tree that has it. What is damaged may be found in a wrong one: the caller checks. */
+static int open_file(const struct seed_source *source, uint32_t inode)
+{
+    int fd = -ENOENT;
+    for (unsigned i = 0; fd < 0 && i < source->depth; i++)
+        fd = tree_open_in(&source->tree, source->stack[i], inode, O_RDONLY | O_NONBLOCK | O_NOATIME);
+    return fd;
+}
+
 int seed_read_file(struct seed_reader *reader, const struct seed_source *source, uint32_t inode,
                    uint64_t offset_bytes, void *raw, uint32_t raw_bytes)
 {
     if (reader->source != source || reader->inode != inode) {
         seed_reader_close(reader);
-        int fd = tree_open(&source->tree, inode, O_RDONLY | O_NONBLOCK | O_NOATIME);
+        int fd = open_file(source, inode);
         if (fd < 0)
             return fd;
         *reader = (struct seed_reader){.source = source, .inode = inode, .fd = fd};

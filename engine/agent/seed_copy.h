@@ -11,12 +11,13 @@
 struct seed_source {
     uint64_t number;
     struct blob_image *image;
-    int tree_fd;
-    struct tree tree;
+    int stack[IMAGES_STACK_MAX]; /* its tree or layer, and what that stands on */
+    unsigned depth;
+    struct tree tree; /* tree.fd is stack[0] */
     struct plan_places places;
 };
 
-/* Holds the image (images_hold) until seed_source_close. */
+/* Holds the image (images_pin) until seed_source_close. */
 int seed_source_open(struct images *images, uint64_t number, struct seed_source *out,
                      struct err *err) MUST_CHECK;
 void seed_source_close(struct images *images, struct seed_source *source);

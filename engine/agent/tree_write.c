@@ -185,7 +185,7 @@ static int open_some(const struct tree *t, int at, const uint32_t *chain, size_t
 }
 
 /* Opens in steps of at most PATH_MAX what one path is too long for. */
-static int open_deep(const struct tree *t, uint32_t inode, int flags)
+static int open_deep(const struct tree *t, int top, uint32_t inode, int flags)
 {
     size_t depth = 0;
     for (uint32_t i = inode; i != 0; i = parent_of(t, i))
@@ -197,10 +197,10 @@ static int open_deep(const struct tree *t, uint32_t inode, int flags)
     for (uint32_t i = inode; i != 0; i = parent_of(t, i))
         chain[--fill] = i;
 
-    int at = t->fd;
+    int at = top;
     for (size_t next = 0, used; next < depth && at >= 0; next += used) {
         int fd = open_some(t, at, chain + next, depth - next, flags, &used);
-        if (at != t->fd)
+        if (at != top)
             close(at);
         at = fd;
     }
@@ -210,10 +210,15 @@ static int open_deep(const struct tree *t, uint32_t inode, int flags)
 
 int tree_open(const struct tree *tree, uint32_t inode, int flags)
 {
+    return tree_open_in(tree, tree->fd, inode, flags);
+}
+
+int tree_open_in(const struct tree *tree, int top, uint32_t inode, int flags)
+{
     char path[PATH_MAX];
     if (tree_path(tree, inode, path, sizeof(path)) < 0)
-        return open_deep(tree, inode, flags);
-    return open_beneath(tree->fd, path, flags, 0600);
+        return open_deep(tree, top, inode, flags);
+    return open_beneath(top, path, flags, 0600);
 }
 
 static int make_entry(const struct tree *t, int dirfd, const struct blob_entry *entry)
@@ -245,6 +250,8 @@ int tree_skeleton(const struct tree *tree, struct err *err)
     char shown[256];
     for (uint32_t at = 0; at < tree->dir_count; at++) {
         struct blob_inode dir;
+        if (tree_is_kept(tree, tree->dirs[at]))
+            continue;
         blob_image_inode(tree->image, tree->dirs[at], &dir);
         OWNED_FD fd = tree_open(tree, tree->dirs[at], O_RDONLY | O_DIRECTORY);
         if (fd < 0) {
@@ -254,7 +261,7 @@ int tree_skeleton(const struct tree *tree, struct err *err)
         for (uint32_t e = dir.entries_first; e < dir.entries_first + dir.entries; e++) {
             struct blob_entry entry;
             blob_image_entry(tree->image, e, &entry);
-            if (tree->entry_of[entry.inode] != e)
+            if (tree->entry_of[entry.inode] != e || tree_is_kept(tree, entry.inode))
                 continue;
             int r = make_entry(tree, fd, &entry);
             if (r < 0) {

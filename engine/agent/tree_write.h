@@ -18,13 +18,27 @@
 
 #define TREE_NO_ENTRY UINT32_MAX
 
+/* Of an inode of a tree that is written as a layer (layer.h). */
+enum tree_flag {
+    TREE_KEPT = 1,       /* stays below: nothing of it is written */
+    TREE_OPAQUE = 2,     /* a directory that hides what is below */
+    TREE_SHADOWS = 4,    /* the base has something under its name */
+    TREE_HOLDS_KEPT = 8, /* a directory in the layer with something in it that stays below */
+};
+
 struct tree {
     const struct blob_image *image; /* borrowed */
     int fd;                         /* the tree's top directory; borrowed */
     uint32_t *entry_of;             /* inode -> the directory entry that is its first name */
     uint32_t *dirs;                 /* all directories, parents before children, the root first */
     uint32_t dir_count;
+    const uint8_t *flags; /* inode -> enum tree_flag, borrowed; NULL: a whole tree */
 };
+
+static inline bool tree_is_kept(const struct tree *tree, uint32_t inode)
+{
+    return tree->flags && tree->flags[inode] & TREE_KEPT;
+}
 
 /* Makes the index (8 bytes an inode). -EBADMSG when the image is no tree, or holds what must not be on a
  * blade (a character device 0:0, trusted.overlay.* attributes). */
@@ -33,6 +47,8 @@ void tree_fini(struct tree *tree);
 
 /* Opens an inode, the caller's fd. O_CREAT makes a regular file with mode 0600. Any thread. */
 int tree_open(const struct tree *tree, uint32_t inode, int flags) MUST_CHECK;
+/* The same path below another directory than the tree's. */
+int tree_open_in(const struct tree *tree, int top, uint32_t inode, int flags) MUST_CHECK;
 
 /* The inode's path from the top. 0, or -ENAMETOOLONG when it does not fit: then tree_open can do what
  * openat2(2) cannot. `out`: NUL-terminated; "." for the root. */
@@ -51,7 +67,7 @@ int tree_finish_links(const struct tree *tree, struct err *err) MUST_CHECK;
 int tree_finish_dirs(const struct tree *tree, struct err *err) MUST_CHECK;
 
 /* One entry's owner, mode, xattrs and mtime, in this order, exactly as the image says: xattrs that it does
- * not have are taken away. */
+ * not have are taken away, but for the mark of an opaque directory of a layer. */
 int tree_set_attributes(const struct tree *tree, int dirfd, const char *name, uint32_t inode,
                         struct err *err) MUST_CHECK;
 

@@ -106,6 +106,9 @@ int tree_set_attributes(const struct tree *tree, int dirfd, const char *name, ui
     if (!S_ISLNK(in.mode) && fchmodat(dirfd, name, in.mode & 07777, 0) < 0)
         return failed(tree, inode, errno, "set the mode of", err);
     int r = set_xattrs(tree, inode, in.xattr_set, path);
+    if (r == 0 && tree->flags && tree->flags[inode] & TREE_OPAQUE &&
+        lsetxattr(path, "trusted.overlay.opaque", "y", 1, 0) < 0)
+        r = -errno;
     if (r < 0)
         return failed(tree, inode, -r, "set the extended attributes of", err);
     struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, {.tv_sec = in.mtime_s, .tv_nsec = (long)in.mtime_ns}};
@@ -138,6 +141,8 @@ static int finish_size(const struct tree *t, int dirfd, const char *name, uint32
 int tree_finish_files(const struct tree *tree, uint32_t dir, struct err *err)
 {
     struct blob_inode d;
+    if (tree_is_kept(tree, dir))
+        return 0;
     blob_image_inode(tree->image, dir, &d);
     OWNED_FD fd = tree_open(tree, dir, O_RDONLY | O_DIRECTORY);
     if (fd < 0)
@@ -148,7 +153,7 @@ int tree_finish_files(const struct tree *tree, uint32_t dir, struct err *err)
         char name[NAME_MAX + 1];
         blob_image_entry(tree->image, e, &entry);
         blob_image_inode(tree->image, entry.inode, &in);
-        if (S_ISDIR(in.mode) || tree->entry_of[entry.inode] != e)
+        if (S_ISDIR(in.mode) || tree->entry_of[entry.inode] != e || tree_is_kept(tree, entry.inode))
             continue;
         entry_name(tree, e, name);
         int r = finish_size(tree, fd, name, entry.inode, &in, err);
@@ -192,7 +197,7 @@ int tree_finish_links(const struct tree *tree, struct err *err)
         for (uint32_t e = dir.entries_first; e < dir.entries_first + dir.entries; e++) {
             struct blob_entry entry;
             blob_image_entry(tree->image, e, &entry);
-            if (tree->entry_of[entry.inode] == e)
+            if (tree->entry_of[entry.inode] == e || tree_is_kept(tree, entry.inode))
                 continue;
             if (fd < 0)
                 fd = tree_open(tree, tree->dirs[at], O_RDONLY | O_DIRECTORY);
@@ -209,6 +214,8 @@ int tree_finish_links(const struct tree *tree, struct err *err)
 int tree_finish_dirs(const struct tree *tree, struct err *err)
 {
     for (uint32_t at = tree->dir_count; at-- > 0;) {
+        if (tree_is_kept(tree, tree->dirs[at]))
+            continue;
         OWNED_FD fd = tree_open(tree, tree->dirs[at], O_RDONLY | O_DIRECTORY);
         if (fd < 0)
             return failed(tree, tree->dirs[at], -fd, "open", err);

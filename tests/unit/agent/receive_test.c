@@ -58,7 +58,9 @@ static void assert_same(struct state *s, uint64_t number, int k)
     char why[512];
     OWNED_FD tree = rig_tree(&s->rig, number);
     struct stat st;
-    if (!treecmp(s->fd[k], tree, NULL, why))
+    /* an overlay says 1 of directories of several trees */
+    const struct treecmp_options options = {.skip_nlink_of_dirs = rig_depth(&s->rig, number) > 1};
+    if (!treecmp(s->fd[k], tree, &options, why))
         fail_msg("%s", why);
     assert_int_equal(fstat(tree, &st), 0);
     assert_int_equal(st.st_mode, S_IFDIR | 0755);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <zstd.h>
 
@@ -245,11 +246,35 @@ void rig_close(struct rig *rig)
     assert_int_equal(tree_remove(AT_FDCWD, rig->path), 0);
 }
 
+static int mount_stack(const struct rig *rig, char dirs[IMAGES_STACK_MAX][64], int count)
+{
+    char lowers[1024] = "";
+    for (int i = 0; i < count; i++)
+        snprintf(lowers + strlen(lowers), sizeof(lowers) - strlen(lowers), "%s%s/%s", i ? ":" : "", rig->path,
+                 dirs[i]);
+    int fs = fsopen("overlay", FSOPEN_CLOEXEC);
+    if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "lowerdir", lowers, 0) < 0 ||
+        fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        fail_msg("an overlay of %s: %s", lowers, strerror(errno));
+    int fd = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY);
+    close(fs);
+    return fd;
+}
+
+unsigned rig_depth(const struct rig *rig, uint64_t number)
+{
+    char dirs[IMAGES_STACK_MAX][64];
+    int count = images_lowerdirs(rig->images, number, dirs);
+    return count < 0 ? 0 : (unsigned)count;
+}
+
 int rig_tree(const struct rig *rig, uint64_t number)
 {
-    char path[64];
-    snprintf(path, sizeof(path), "images/%llu/tree", (unsigned long long)number);
-    int fd = openat(rig->dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    char dirs[IMAGES_STACK_MAX][64];
+    int count = images_lowerdirs(rig->images, number, dirs);
+    int fd = count > 1 ? mount_stack(rig, dirs, count)
+                       : openat(rig->dirfd, dirs[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(count > 0);
     assert_true(fd >= 0);
     return fd;
 }

@@ -43,7 +43,10 @@ void rig_close(struct rig *rig);
 int rig_load(struct rig *rig, uint64_t number, const struct tree_image *t, uint64_t seed_number,
              const struct tree_image *seed, const struct rig_faults *faults);
 
-/* The tree of a complete image; the caller's fd. */
+/* The tree of a complete image, of a layer an overlay of its stack (mounted nowhere, read-only): the caller's
+ * fd. */
 int rig_tree(const struct rig *rig, uint64_t number);
+/* How many trees it is stacked of: 1 is a whole tree. */
+unsigned rig_depth(const struct rig *rig, uint64_t number);
 
 #endif
