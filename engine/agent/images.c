@@ -387,28 +387,35 @@ static unsigned depth_of(const struct images *images, const struct held *held)
     return depth;
 }
 
-static int by_use(const void *a, const void *b)
+static bool can_be_base(const struct images *images, const struct held *held)
 {
-    const struct held *x = *(const struct held *const *)a, *y = *(const struct held *const *)b;
-    return x->used_ns > y->used_ns ? -1 : x->used_ns < y->used_ns;
+    return !held->foreign && !held->dropped && depth_of(images, held) + 1 < IMAGES_STACK_MAX;
+}
+
+/* Whether `a` was used before `b`; no two are alike in that. */
+static bool is_older(const struct held *a, const struct held *b)
+{
+    return a->used_ns != b->used_ns ? a->used_ns < b->used_ns : a->number < b->number;
 }
 
 size_t images_bases(struct images *images, uint64_t *out, size_t max)
 {
     HOLD_LOCK(&images->lock);
-    OWNED const struct held **fit = malloc((images->count + 1) * sizeof(struct held *));
+    const struct held *last = NULL;
     size_t n = 0;
-    for (size_t i = 0; fit && i < images->count; i++) {
-        const struct held *held = &images->held[i];
-        if (!held->foreign && !held->dropped && depth_of(images, held) + 1 < IMAGES_STACK_MAX)
-            fit[n++] = held;
+    while (n < max) {
+        const struct held *next = NULL;
+        for (size_t i = 0; i < images->count; i++) {
+            const struct held *held = &images->held[i];
+            if ((!last || is_older(held, last)) && (!next || is_older(next, held)) &&
+                can_be_base(images, held))
+                next = held;
+        }
+        if (!next)
+            break;
+        out[n++] = next->number;
+        last = next;
     }
-    if (n > 0)
-        qsort((void *)fit, n, sizeof(struct held *), by_use);
-    if (n > max)
-        n = max;
-    for (size_t i = 0; i < n; i++)
-        out[i] = fit[i]->number;
     return n;
 }
 

@@ -79,8 +79,8 @@ int images_complete(struct images *images, uint64_t number, struct err *err) MUS
 /* Removes what has arrived so far. */
 void images_abandon(struct images *images, uint64_t number);
 
-/* A parsed image of the caller's own, and fds of its tree and of what that stands on, uppermost first: returns
- * how many. The caller holds the image meanwhile. */
+/* A parsed image of the caller's own, and fds of its tree and of what that stands on, uppermost first:
+ * returns how many. The caller holds the image meanwhile. */
 int images_load(struct images *images, uint64_t number, struct blob_image **out, struct err *err) MUST_CHECK;
 int images_open_trees(struct images *images, uint64_t number, int out[IMAGES_STACK_MAX],
                       struct err *err) MUST_CHECK;

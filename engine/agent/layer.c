@@ -109,12 +109,28 @@ static void pair_names(struct layer *l, const struct tree *tree, uint32_t dir, c
     }
 }
 
+/* What is no directory must be equal, and have the same names. */
+static void check_pairs(struct layer *l, const struct tree *tree, const struct tree *base,
+                        const uint32_t *names)
+{
+    for (uint32_t i = 0; i < blob_image_inodes(tree->image); i++) {
+        struct blob_inode in, below;
+        blob_image_inode(tree->image, i, &in);
+        if (S_ISDIR(in.mode) || l->match[i] == LAYER_NO_MATCH)
+            continue;
+        blob_image_inode(base->image, l->match[i], &below);
+        if (names[i] != in.nlink || !same_inode(tree, &in, base, &below))
+            l->match[i] = LAYER_NO_MATCH;
+    }
+}
+
 int layer_compare(const struct tree *tree, const struct tree *base, struct layer *out)
 {
     uint32_t inodes = blob_image_inodes(tree->image);
     struct layer l = {.match = malloc((size_t)inodes * sizeof(*l.match)), .flags = calloc(inodes, 1)};
-    OWNED uint32_t *names = calloc(inodes, sizeof(*names));
+    uint32_t *names = calloc(inodes, sizeof(*names));
     if (!l.match || !l.flags || !names) {
+        free(names);
         layer_fini(&l);
         return -ENOMEM;
     }
@@ -123,15 +139,8 @@ int layer_compare(const struct tree *tree, const struct tree *base, struct layer
     for (uint32_t at = 0; at < tree->dir_count; at++)
         if (l.match[tree->dirs[at]] != LAYER_NO_MATCH)
             pair_names(&l, tree, tree->dirs[at], base, names);
-    for (uint32_t i = 0; i < inodes; i++) {
-        struct blob_inode in, below;
-        blob_image_inode(tree->image, i, &in);
-        if (S_ISDIR(in.mode) || l.match[i] == LAYER_NO_MATCH)
-            continue;
-        blob_image_inode(base->image, l.match[i], &below);
-        if (names[i] != in.nlink || !same_inode(tree, &in, base, &below))
-            l.match[i] = LAYER_NO_MATCH;
-    }
+    check_pairs(&l, tree, base, names);
+    free(names);
     count(&l, tree);
     *out = l;
     return 0;

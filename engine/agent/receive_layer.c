@@ -112,30 +112,38 @@ static bool is_root_there(const struct look *l)
            st.st_mtim.tv_nsec == (long)in.mtime_ns;
 }
 
-/* Takes away the matches of what is not there as the base's image says. Returns how many, or -errno; -ESTALE
- * when the top directory itself is not. */
-static int64_t look_below(const struct tree *tree, const struct seed_source *base, struct layer *layer)
+static int look_at_dirs(struct look *l)
 {
-    OWNED uint8_t *visible = calloc(blob_image_inodes(tree->image), 1);
-    struct look l = {.tree = tree, .base = base, .layer = layer, .visible = visible};
-    if (!visible)
-        return -ENOMEM;
-    if (!is_root_there(&l))
-        return -ESTALE;
-    visible[0] = (uint8_t)base->depth;
-    for (uint32_t at = 0; at < tree->dir_count; at++) {
+    for (uint32_t at = 0; at < l->tree->dir_count; at++) {
         struct opened o;
-        if (layer->match[tree->dirs[at]] == LAYER_NO_MATCH)
+        uint32_t dir = l->tree->dirs[at];
+        if (l->layer->match[dir] == LAYER_NO_MATCH)
             continue;
-        int r = open_dirs(&l, tree->dirs[at], &o);
+        int r = open_dirs(l, dir, &o);
         if (r == 0)
-            look_at_entries(&l, tree->dirs[at], &o);
+            look_at_entries(l, dir, &o);
         close_dirs(&o);
         if (r < 0)
             return r;
     }
+    return 0;
+}
+
+/* Takes away the matches of what is not there as the base's image says. Returns how many, or -errno; -ESTALE
+ * when the top directory itself is not. */
+static int64_t look_below(const struct tree *tree, const struct seed_source *base, struct layer *layer)
+{
+    struct look l = {.tree = tree, .base = base, .layer = layer};
+    if (!is_root_there(&l))
+        return -ESTALE;
+    l.visible = calloc(blob_image_inodes(tree->image), 1);
+    if (!l.visible)
+        return -ENOMEM;
+    l.visible[0] = (uint8_t)base->depth;
+    int r = look_at_dirs(&l);
+    free(l.visible);
     layer_prune(layer, tree);
-    return l.damaged;
+    return r < 0 ? r : l.damaged;
 }
 
 /* ---- choosing ---- */

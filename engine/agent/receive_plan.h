@@ -63,7 +63,7 @@ void plan_places_fini(struct plan_places *places);
 int plan_init(struct plan *plan, const struct blob_image *image, struct err *err) MUST_CHECK;
 void plan_fini(struct plan *plan);
 
-/* What stays below a layer (tree_is_kept of tree_write.h) is in place. Before anything is claimed or seeded. */
+/* What stays below a layer (tree_is_kept) is in place. Comes before anything is claimed or seeded. */
 void plan_keep(struct plan *plan, const struct tree *tree);
 
 /* Bit c of `have` (little-endian in each byte): chunk c is claimed. A shorter map claims less. */

@@ -137,6 +137,61 @@ static void layers_are_stacked(void **in)
     assert_false(is_there(rig, "images/1"));
 }
 
+static void put_layer(const struct rig *rig, const char *number, const char *base, time_t used_s)
+{
+    char path[64];
+    put(rig, "images", number, used_s);
+    snprintf(path, sizeof(path), "images/%s/base", number);
+    assert_int_equal(file_replace(rig->dirfd, path, 0600, base, strlen(base)), 0);
+}
+
+static void a_stack_grows_no_deeper(void **in)
+{
+    struct rig *rig = *in;
+    put(rig, "images", "1", 100);
+    put_layer(rig, "2", "1\n", 300);
+    put_layer(rig, "3", "2\ndamaged\n", 400);
+    put_layer(rig, "4", "3\n", 500);
+    put(rig, "images", "5", 200);
+    rig_reopen(rig);
+    uint64_t bases[8];
+    assert_int_equal(images_bases(rig->images, bases, 8), 3);
+    assert_true(bases[0] == 2 && bases[1] == 5 && bases[2] == 1);
+    assert_int_equal(images_bases(rig->images, bases, 1), 1);
+    images_drop(rig->images, 2);
+    assert_int_equal(images_bases(rig->images, bases, 8), 2);
+    struct err err = {0};
+    int fds[IMAGES_STACK_MAX];
+    assert_int_equal(images_open_trees(rig->images, 4, fds, &err), 4);
+    for (int i = 0; i < 4; i++)
+        close(fds[i]);
+    assert_int_equal(images_open_trees(rig->images, 9, fds, &err), -ENOENT);
+}
+
+static void what_others_stand_on_stays(void **in)
+{
+    struct rig *rig = *in;
+    put(rig, "images", "1", 100);
+    put_layer(rig, "2", "1\n", 200);
+    put_layer(rig, "3", "1\n", 300);
+    put_layer(rig, "4", "2\n", 400);
+    put_layer(rig, "5", "1\n", 500);
+    rig_reopen(rig); /* keeps two beside the current one */
+    images_hold(rig->images, 4);
+    images_trim(rig->images);
+    assert_list(rig, "1 2 4 ");
+    (void)images_make_room(rig->images, UINT64_MAX);
+    assert_list(rig, "1 2 4 ");
+    images_pin(rig->images, 1);
+    images_release(rig->images, 4);
+    (void)images_make_room(rig->images, UINT64_MAX);
+    assert_list(rig, "1 ");
+    images_drop(rig->images, 1);
+    assert_true(is_there(rig, "images/1"));
+    images_unpin(rig->images, 1);
+    assert_false(is_there(rig, "images/1"));
+}
+
 static void the_oldest_go_first(void **in)
 {
     struct rig *rig = *in;
@@ -220,6 +275,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(crashes_leave_nothing_half, set_up, tear_down),
         cmocka_unit_test_setup_teardown(layers_are_stacked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_stack_grows_no_deeper, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_others_stand_on_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_oldest_go_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_store_is_another_world, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_images_are_named, set_up, tear_down),

@@ -79,8 +79,8 @@ static void note(int top, const char *path, const char *value)
 
 static void make_base(int top)
 {
-    static const char *const dirs[] = {"proc",  "sys",       "dev",        "a",       "a/deep",  "a/deep/er",
-                                       "links", "links/sub", "links/keep", "renamed", "plain",   "plain/in",
+    static const char *const dirs[] = {"proc",  "sys",       "dev",        "a",       "a/deep",   "a/deep/er",
+                                       "links", "links/sub", "links/keep", "renamed", "plain",    "plain/in",
                                        "empty", "full",      "full/sub",   "other",   "untouched"};
     for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
         dir(top, dirs[i]);
