@@ -143,7 +143,7 @@ static int64_t look_below(const struct tree *tree, const struct seed_source *bas
     int r = look_at_dirs(&l);
     free(l.visible);
     layer_prune(layer, tree);
-    return r < 0 ? r : l.damaged;
+    return r < 0 ? (int64_t)r : (int64_t)l.damaged;
 }
 
 /* ---- choosing ---- */
