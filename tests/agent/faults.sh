@@ -7,7 +7,7 @@ file_setup() {
     rack_up
     blade_up 1
     snapshot nap '/bin/sleep 1000'
-    snapshot web '/bin/busybox httpd -f -p 127.0.0.1:18432 -h /www' "still here"
+    snapshot web "/bin/busybox httpd -f -p 127.0.0.1:$(web_port) -h /www" "still here"
     snapshot big '/bin/sleep 1000'
     head -c 120000000 /dev/urandom >"$M/snapshots/big/blob"
 }
@@ -17,7 +17,7 @@ file_teardown() {
 }
 
 page() {
-    curl -sf "http://127.0.0.1:18432/" | grep -q "still here"
+    curl -sf "http://127.0.0.1:$(web_port)/" | grep -q "still here"
 }
 
 test_01_the_agent_is_killed_the_program_goes_on() {

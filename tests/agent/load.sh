@@ -7,7 +7,7 @@ file_setup() {
     rack_up
     blade_up 1
     blade_up 2
-    snapshot web '/bin/busybox httpd -f -p 127.0.0.1:18431 -h /www' "page one"
+    snapshot web "/bin/busybox httpd -f -p 127.0.0.1:$(web_port) -h /www" "page one"
 }
 file_teardown() {
     blade_end 1
@@ -15,15 +15,15 @@ file_teardown() {
     rack_down
 }
 
-page() { # PORT WORDS
-    curl -sf "http://127.0.0.1:$1/" | grep -q "$2"
+page() { # WORDS
+    curl -sf "http://127.0.0.1:$(web_port)/" | grep -q "$1"
 }
 
 test_01_a_load_returns_when_it_runs() {
     [[ $(<"$M/blades/1/state") == ready && -L $M/state/ready/1 ]]
     echo web >"$M/blades/1/load"
     [[ $(<"$M/blades/1/state") == running && -L $M/state/running/1 && ! -L $M/state/ready/1 ]]
-    within 2 page 18431 "page one"
+    within 2 page "page one"
     [[ $(<"$M/blades/1/load") == web@1 ]]
     [[ $(readlink "$M/blades/1/image") == ../../running/web@1 && -d $M/blades/1/image/bin ]]
     [[ $(readlink "$M/blades/1/source") == ../../snapshots/web ]]
@@ -47,14 +47,14 @@ test_03_the_same_load_again_disturbs_nothing() {
     echo web >"$M/blades/1/load"
     [[ $(<"$M/blades/1/load") == web@1 && $(ls "$M/running") == web@1 ]]
     [[ $(<"$M/store/stats") == "$before" ]]
-    page 18431 "page one"
+    page "page one"
 }
 
 test_04_a_changed_source_makes_the_next_one() {
     echo "page two" >"$M/snapshots/web/www/index.html"
     echo web >"$M/blades/1/load"
     [[ $(<"$M/blades/1/load") == web@2 ]]
-    within 2 page 18431 "page two"
+    within 2 page "page two"
     local sent
     sent=$(sed -E 's/.* sent ([0-9.]+)([KMG]?)i?B .*/\1 \2/' "$M/blades/1/progress" | awk '{print $1 * ($2 == "K" ? 1024 : $2 == "M" ? 1048576 : 1)}')
     awk -v s="$sent" 'BEGIN {exit !(s < 4096)}' || { cat "$M/blades/1/progress"; return 1; }
@@ -63,7 +63,7 @@ test_04_a_changed_source_makes_the_next_one() {
 test_05_going_back_is_by_its_number() {
     echo web@1 >"$M/blades/1/load"
     [[ $(<"$M/blades/1/load") == web@1 ]]
-    within 2 page 18431 "page one"
+    within 2 page "page one"
     rmdir "$M/running/web@2"
     [[ $(ls "$M/running") == web@1 ]]
     fails_with "No such file" write_to "$M/blades/1/load" web@2
@@ -72,22 +72,22 @@ test_05_going_back_is_by_its_number() {
 test_06_numbers_are_never_reused() {
     echo web >"$M/blades/1/load"
     [[ $(<"$M/blades/1/load") == web@3 ]]
-    within 2 page 18431 "page two"
+    within 2 page "page two"
 }
 
 test_07_stop_start_restart_unload() {
     echo stop >"$M/blades/1/run"
     [[ $(<"$M/blades/1/state") == stopped ]]
-    not page 18431 "page"
+    not page "page"
     echo start >"$M/blades/1/run"
     [[ $(<"$M/blades/1/state") == running ]]
-    within 2 page 18431 "page two"
+    within 2 page "page two"
     echo restart >"$M/blades/1/run"
-    within 2 page 18431 "page two"
+    within 2 page "page two"
     fails_with "not empty" rmdir "$M/blades/1"
     echo 1 >"$M/blades/1/unload"
     [[ $(<"$M/blades/1/state") == ready && -z $(<"$M/blades/1/load") && ! -L $M/blades/1/image ]]
-    not page 18431 "page"
+    not page "page"
 }
 
 test_08_any_finds_a_blade() {
@@ -97,7 +97,7 @@ test_08_any_finds_a_blade() {
     exec 3>&-
     [[ $slot == 1 || $slot == 2 ]] && [[ $image == web@3 && $(<"$M/blades/$slot/state") == running ]]
     [[ $(<"$M/blades/any/load") == "$slot web@3" ]]
-    within 2 page 18431 "page two"
+    within 2 page "page two"
     echo 1 >"$M/blades/$slot/unload"
 }
 
@@ -105,23 +105,23 @@ test_09_a_slot_is_renamed_while_it_runs() {
     echo web >"$M/blades/1/load"
     mv "$M/blades/1" "$M/blades/front"
     [[ $(<"$M/blades/front/state") == running && $(<"$M/blades/front/load") == web@3 ]]
-    page 18431 "page two"
+    page "page two"
     mv "$M/blades/front" "$M/blades/1"
     echo 1 >"$M/blades/1/unload"
 }
 
 test_10_a_program_that_does_not_start_puts_the_old_one_back() {
     echo web >"$M/blades/1/load"
-    within 2 page 18431 "page two"
+    within 2 page "page two"
     snapshot broken '/bin/nothing-here --at all'
     fails_with "Input/output error" write_to "$M/blades/1/load" broken
     grep -q 'nothing-here' "$M/blades/1/error"
     [[ $(<"$M/blades/1/state") == running && $(<"$M/blades/1/load") == web@3 ]]
-    within 2 page 18431 "page two"
+    within 2 page "page two"
     snapshot dying "/bin/sh -c 'echo it is too late; exit 3'"
     fails_with "Input/output error" write_to "$M/blades/1/load" dying
     grep -q '3' "$M/blades/1/error" && grep -q 'too late' "$M/blades/1/error"
-    within 2 page 18431 "page two"
+    within 2 page "page two"
     echo web >"$M/blades/1/load"
     [[ -z $(<"$M/blades/1/error") ]]
     echo 1 >"$M/blades/1/unload"

@@ -33,6 +33,12 @@ free_port() {
     echo "$port"
 }
 
+# The port of the suite's web server: one that was free when it was first asked for.
+web_port() {
+    [[ -e $RACK_STATE/web.port ]] || free_port >"$RACK_STATE/web.port"
+    cat "$RACK_STATE/web.port"
+}
+
 # until SECONDS COMMAND...: tries every 20 ms until it succeeds.
 within() {
     local end=$(($(date +%s%N) + ${1} * 1000000000))
