@@ -270,6 +270,8 @@ static int set_up(struct supervisor *s)
     if (r == 0)
         r = instance_spec_read(s->current_fd, INSTANCE_START, &s->spec);
     if (r == 0)
+        supervise_let_mounts_go(s);
+    if (r == 0)
         r = instance_log_open(s->current_fd, &s->log);
     if (r == 0)
         r = supervise_listen(s);

@@ -76,6 +76,13 @@ void supervise_accept(struct supervisor *s);
 void supervise_receive(struct supervisor *s);
 void supervise_pump(struct supervisor *s); /* sends what there is to send */
 
+/*
+ * supervise_mounts.c: lets go, in this mount namespace, of a controller that is mounted on the same machine.
+ * Where / is not shared (mount_namespaces(7)), its end on the host would not reach us, and as long as we have
+ * the mount the controller goes on with its store locked.
+ */
+void supervise_let_mounts_go(const struct supervisor *s);
+
 /* supervise.c: decisions about the container. */
 void supervise_over(struct supervisor *s);
 void supervise_stop(struct supervisor *s, int64_t grace_ms);
