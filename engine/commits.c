@@ -14,12 +14,32 @@ struct commit {
     uint32_t running;
     bool stopped;
     char sentence[512];
-    struct wire_key key;
     commit_done done; /* may be NULL */
     void *arg;
     int result;
     struct err err;
 };
+
+/* As they are in memory: a newer one may have been made meanwhile. */
+static int write_keys(const struct commit *c, struct err *err)
+{
+    struct fleet *fleet = c->fleet;
+    struct wire_key keys[2];
+    bool has_old;
+    HOLD_LOCK(&fleet->changes);
+    {
+        HOLD_LOCK(&fleet->lock);
+        const struct slot *slot = slots_by_id(&fleet->slots, c->slot);
+        if (!slot)
+            return -ENOENT;
+        has_old = slot->has_old_key;
+        keys[0] = slot->key;
+        keys[1] = slot->old_key;
+    }
+    int r = catalog_slot_set_key(fleet->options.catalog, c->slot, &keys[0], has_old ? &keys[1] : NULL, err);
+    explicit_bzero(keys, sizeof keys);
+    return r;
+}
 
 static void run(struct work *work)
 {
@@ -34,7 +54,7 @@ static void run(struct work *work)
         c->result = catalog_slot_set_error(catalog, c->slot, c->sentence, &c->err);
         break;
     case COMMIT_KEY:
-        c->result = catalog_slot_set_key(catalog, c->slot, &c->key, NULL, &c->err);
+        c->result = write_keys(c, &c->err);
         break;
     }
 }
@@ -47,7 +67,6 @@ static void finished(struct work *work)
         log_error("the catalog could not be written: %s", c->err.message);
     if (c->done)
         c->done(c->fleet, c->arg, c->result, &c->err);
-    explicit_bzero(&c->key, sizeof c->key);
     free(c);
 }
 
@@ -93,11 +112,10 @@ void commit_error(struct fleet *fleet, uint32_t slot, const char *sentence)
     submit(c);
 }
 
-void commit_key(struct fleet *fleet, uint32_t slot, const struct wire_key *key)
+void commit_keys(struct fleet *fleet, uint32_t slot)
 {
     struct commit *c = commit_new(fleet, COMMIT_KEY, slot);
     if (!c)
         return; /* the next connection asks again */
-    c->key = *key;
     submit(c);
 }

@@ -81,7 +81,7 @@ typedef void (*commit_done)(struct fleet *fleet, void *arg, int result, const st
 int commit_loaded(struct fleet *fleet, uint32_t slot, uint32_t running, bool stopped, commit_done done,
                   void *arg) MUST_CHECK;
 void commit_error(struct fleet *fleet, uint32_t slot, const char *sentence);
-void commit_key(struct fleet *fleet, uint32_t slot, const struct wire_key *key); /* the old one is dropped */
+void commit_keys(struct fleet *fleet, uint32_t slot); /* as they are in memory when it is written */
 
 /* ---- sessions.c: the connections ---- */
 

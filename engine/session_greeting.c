@@ -30,17 +30,14 @@ static int send_welcome(struct fleet *fleet, struct peer *peer, uint64_t session
 /* Its new key was used: the old one is over. */
 static void old_key_ends(struct fleet *fleet, struct slot *slot)
 {
-    struct wire_key key;
     {
         HOLD_LOCK(&fleet->lock);
         if (!slot->has_old_key)
             return;
         slot->has_old_key = false;
         explicit_bzero(&slot->old_key, sizeof slot->old_key);
-        key = slot->key;
     }
-    commit_key(fleet, slot->id, &key);
-    explicit_bzero(&key, sizeof key);
+    commit_keys(fleet, slot->id);
 }
 
 void session_welcome(struct fleet *fleet, struct peer *peer)

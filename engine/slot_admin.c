@@ -173,6 +173,45 @@ int engine_slot_rename(struct engine *engine, uint32_t id, const char *name, str
     return rc;
 }
 
+/* ---- keys ---- */
+
+/* `keys[0]` is made; `keys[1]` is what an agent has by now: not one that was made and never used. */
+static int make_key(struct fleet *fleet, uint32_t id, struct wire_key keys[2], struct err *err)
+{
+    {
+        HOLD_LOCK(&fleet->lock);
+        const struct slot *slot = slots_by_id(&fleet->slots, id);
+        if (!slot)
+            return err_set(err, ENOENT, "there is no such slot");
+        keys[1] = slot->has_old_key ? slot->old_key : slot->key;
+    }
+    int rc = wire_key_make(keys[1].id, &keys[0], err);
+    return rc < 0 ? rc : catalog_slot_set_key(fleet->options.catalog, id, &keys[0], &keys[1], err);
+}
+
+int engine_slot_new_key(struct engine *engine, uint32_t id, struct err *err)
+{
+    struct fleet *fleet = engine->fleet;
+    struct wire_key keys[2] = {0};
+    int rc;
+    {
+        HOLD_LOCK(&fleet->changes);
+        rc = make_key(fleet, id, keys, err);
+        HOLD_LOCK(&fleet->lock);
+        struct slot *slot = slots_by_id(&fleet->slots, id);
+        if (rc == 0 && slot) {
+            slot->key = keys[0];
+            slot->old_key = keys[1];
+            slot->has_old_key = true;
+            slot->key_ns = clock_wall_ns();
+        }
+    }
+    explicit_bzero(keys, sizeof keys);
+    if (rc == 0)
+        fleet_notify(fleet, ENGINE_SLOT, id);
+    return rc;
+}
+
 /* ---- owners and modes ---- */
 
 static int get_attr(struct fleet *fleet, uint32_t id, const char *file, struct engine_attr *out)

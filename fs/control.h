@@ -90,6 +90,7 @@ ssize_t read_log(struct fs *fs, uint64_t owner, void *out, size_t len_bytes, uin
 int store_load(const struct control_write *write);
 int store_run(const struct control_write *write);
 int store_unload(const struct control_write *write);
+int store_key(const struct control_write *write);
 /* control_bladefs.c */
 int show_exec(struct fs *fs, uint64_t owner, struct buf *out, int64_t *changed_ns);
 int store_exec(const struct control_write *write);

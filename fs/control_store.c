@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "base/log.h"
 #include "caller.h"
 #include "control.h"
 #include "virtual.h"
@@ -87,4 +88,15 @@ int store_run(const struct control_write *write)
 int store_unload(const struct control_write *write)
 {
     return strcmp(write->value, "1") == 0 ? run_verb(write, ENGINE_UNLOAD) : -EINVAL;
+}
+
+int store_key(const struct control_write *write)
+{
+    struct err err = {0};
+    if (strcmp(write->value, "new") != 0)
+        return -EINVAL;
+    int r = engine_slot_new_key(write->fs->engine, (uint32_t)write->owner, &err);
+    if (r < 0)
+        log_warn("no new key was made: %s", err.message);
+    return r;
 }

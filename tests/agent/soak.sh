@@ -38,6 +38,7 @@ load_once() {
     echo "$number" >>"$RACK_STATE/may.$slot"
     if timeout 60 bash -c "echo own$slot >'$M/blades/$slot/load'" 2>>"$RACK_STATE/said.$slot"; then
         echo "$number" >"$RACK_STATE/may.$slot"
+        echo "$number" >"$RACK_STATE/acknowledged.$slot"
     fi
 }
 
@@ -97,20 +98,24 @@ is_true() { # SLOT
     count=$(wc -w <<<"$pid")
     if [[ $state != running ]]; then
         [[ $count == 0 && $(containers_of "$slot") == 0 ]] || { echo "  $slot: $state, and pid $pid runs, $(containers_of "$slot") containers"; return 1; }
-        [[ ! -s $RACK_STATE/may.$slot && $state == ready ]] || grep -qx "$slot" "$RACK_STATE/struck" || [[ $state == ready ]] || {
-            echo "  $slot: $state: $(<"$M/blades/$slot/error")"
-            return 1
-        }
-        [[ $state == ready ]] || echo start >"$M/blades/$slot/run"
-        [[ $state == ready ]] || is_true "$slot"
+        # nothing was loaded yet, or its supervisor was killed: then it starts again when it is told to
+        [[ $state == ready && ! -s $RACK_STATE/acknowledged.$slot ]] && return 0
+        grep -qx "$slot" "$RACK_STATE/struck" || { echo "  $slot: $state: $(<"$M/blades/$slot/error")"; return 1; }
+        [[ $state == ready ]] && return 0
+        echo start >"$M/blades/$slot/run"
+        is_true "$slot"
         return
     fi
     [[ $count == 1 && $(containers_of "$slot") == 1 ]] || { echo "  $slot: running, but $count processes, $(containers_of "$slot") containers"; return 1; }
     number=$(cut -d' ' -f2 "/proc/$pid/root/stamp")
     [[ $(cat "$M/running/$image/stamp") == "$slot $number" ]] || { echo "  $slot: runs $number, but is said to run $image"; return 1; }
-    grep -qx "$number" "$RACK_STATE/may.$slot" || { echo "  $slot: runs $number, expected one of $(paste -sd' ' "$RACK_STATE/may.$slot")"; return 1; }
+    grep -qx "$number" "$RACK_STATE/may.$slot" || { echo "  $slot: runs $number, expected one of: $(tr '\n' ' ' <"$RACK_STATE/may.$slot")"; return 1; }
     [[ $(sha256sum <"/proc/$pid/root/data") == "$(<"$M/running/$image/sum")" ]] || { echo "  $slot: its data is not the source's"; return 1; }
     [[ $(sha256sum <"$M/running/$image/data") == "$(<"$M/running/$image/sum")" ]] || { echo "  $image: its data is not the source's"; return 1; }
+}
+
+entries() { # DIR [find's tests]
+    find "$1" -mindepth 1 -maxdepth 1 "${@:2}" 2>/dev/null | wc -l
 }
 
 nothing_is_left() {
@@ -120,9 +125,8 @@ nothing_is_left() {
     for slot in "${SLOTS[@]}"; do
         dir=$(blade_dir "$slot")
         (($(supervisors_of "$slot" | wc -l) <= 1)) || { echo "  $slot: supervisors: $(supervisors_of "$slot")"; return 1; }
-        (($(ls "$dir/incoming" 2>/dev/null | wc -l) <= 1)) || { echo "  $slot: incoming: $(ls "$dir/incoming")"; return 1; }
-        (($(ls "$dir/images" | wc -l) <= 6)) || { echo "  $slot: images: $(ls "$dir/images")"; return 1; }
-        [[ -z $(find "$dir/trash" "$dir/instance" -mindepth 1 -maxdepth 1 -name '[0-9]*' -o -name 'gone-*' 2>/dev/null) ]] || { echo "  $slot: $(ls "$dir/trash" "$dir/instance")"; return 1; }
+        (($(entries "$dir/incoming") <= 1 && $(entries "$dir/images") <= 6)) || { echo "  $slot:" "$dir"/{incoming,images}/*; return 1; }
+        (($(entries "$dir/trash") == 0 && $(entries "$dir/instance" -name 'gone-*') == 0)) || { echo "  $slot:" "$dir"/{trash,instance}/*; return 1; }
     done
 }
 

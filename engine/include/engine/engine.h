@@ -90,6 +90,10 @@ int engine_slot_get(struct engine *engine, uint32_t id, struct engine_slot *out)
 /* All, sorted by name; `*out` is the caller's to free. */
 int engine_slot_list(struct engine *engine, struct engine_slot **out, size_t *count) MUST_CHECK;
 
+/* Makes another key for its agent, with the same id. The one in use stays valid until this one was used.
+ * Blocks. */
+int engine_slot_new_key(struct engine *engine, uint32_t id, struct err *err) MUST_CHECK;
+
 /* Owner and mode of a slot (`file` NULL) or of one of its control files, kept in the catalog. get: -ENOENT
  * when they were never set. set blocks. */
 int engine_attr_get(struct engine *engine, uint32_t slot, const char *file,

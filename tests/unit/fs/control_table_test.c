@@ -28,6 +28,8 @@ static void modes_say_what_rows_can_do(void **state)
 {
     (void)state;
     for (const struct control *row = control_table(); row->row; row++) {
+        if (row->store == store_key) /* root writes it although it is 0400 */
+            continue;
         assert_int_equal((row->mode & 0222) != 0, row->store != NULL);
         assert_int_equal((row->mode & 0444) != 0, row->show != NULL || row->read != NULL);
         assert_int_equal(row->size != NULL, row->read != NULL);
@@ -43,6 +45,7 @@ static void the_key_is_roots_alone(void **state)
     assert_non_null(key);
     assert_int_equal(key->mode, 0400);
     assert_true(key->fixed);
+    assert_ptr_equal(key->store, store_key);
 }
 
 int main(void)
