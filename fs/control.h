@@ -6,7 +6,9 @@
 #ifndef FS_CONTROL_H
 #define FS_CONTROL_H
 
+#include "base/container.h"
 #include "fs.h"
+#include "opens.h"
 
 enum control_place { PLACE_TOP, PLACE_STORE, PLACE_SLOT, PLACE_ANY, PLACE_BLADEFS };
 
@@ -14,6 +16,7 @@ struct control;
 
 /* An open control file. What `any/load` answered to a write is read from the descriptor that wrote it. */
 struct control_file {
+    struct opened open;
     const struct control *row;
     uint64_t owner;
     int flags;

@@ -48,6 +48,13 @@ void control_file_answer(struct control_file *file, const char *written, size_t 
     file->answer_at = offset;
 }
 
+static void file_end(struct fs *fs, struct opened *opened)
+{
+    struct control_file *file = CONTAINER_OF(opened, struct control_file, open);
+    polls_remove(fs->polls, file);
+    control_file_put(file);
+}
+
 static void control_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct node_id id = node_id_decode(ino);
@@ -69,15 +76,19 @@ static void control_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *
     fi->fh = (uintptr_t)file;
     fi->direct_io = 1;
     fi->noflush = 1;
-    if (fuse_reply_open(req, fi) < 0)
+    struct fs *fs = fs_of(req);
+    opens_add(fs->opens, &file->open, file_end);
+    if (fuse_reply_open(req, fi) < 0) {
+        opens_remove(fs->opens, &file->open);
         control_file_put(file);
+    }
 }
 
 static void control_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)ino;
-    polls_remove(fs_of(req)->polls, file_of(fi));
-    control_file_put(file_of(fi));
+    opens_remove(fs_of(req)->opens, &file_of(fi)->open);
+    file_end(fs_of(req), &file_of(fi)->open);
     fuse_reply_err(req, 0);
 }
 

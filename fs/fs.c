@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include "base/fdio.h"
+#include "opens.h"
 #include "polls.h"
 #include "trees.h"
 #include "waits.h"
@@ -74,6 +75,8 @@ static int make_parts(struct fs *fs)
     if (r == 0)
         r = polls_new(&fs->polls);
     if (r == 0)
+        r = opens_new(&fs->opens);
+    if (r == 0)
         r = waits_new(fs->engine, &fs->waits);
     if (r < 0)
         return r;
@@ -104,6 +107,8 @@ int fs_new(struct engine *engine, struct fs **out, struct err *err)
 
 void fs_release(struct fs *fs)
 {
+    if (fs->opens)
+        opens_end(fs->opens, fs);
     trees_free(fs->trees);
     fs->trees = NULL;
     if (fs->snapshots)
@@ -122,6 +127,7 @@ void fs_free(struct fs *fs)
     fs_release(fs);
     waits_free(fs->waits);
     polls_free(fs->polls);
+    opens_free(fs->opens);
     backing_close(&fs->backing);
     pthread_mutex_destroy(&fs->locate_lock);
     free(fs);

@@ -15,6 +15,7 @@
 struct trees;
 struct waits;
 struct polls;
+struct opens;
 
 struct fs {
     struct engine *engine; /* borrowed */
@@ -24,6 +25,7 @@ struct fs {
     struct trees *trees;
     struct waits *waits;
     struct polls *polls;
+    struct opens *opens;
     struct fuse_session *session; /* set before the first request */
     int64_t started_ns;
     struct node *snapshots;      /* /snapshots itself: in use for good */

@@ -2,7 +2,9 @@
 #ifndef FS_SNAP_H
 #define FS_SNAP_H
 
+#include "base/container.h"
 #include "fs.h"
+#include "opens.h"
 
 #define BLADEFS_DIR ".bladefs"
 
@@ -47,6 +49,7 @@ void proc_path(char out[PROC_PATH_BYTES], int fd);
 
 /* An open file, in fuse_file_info.fh. */
 struct snap_file {
+    struct opened open;
     int fd;
     uint64_t inode;
     struct top *top; /* held */

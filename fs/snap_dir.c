@@ -8,6 +8,7 @@
 enum { DIR_BUFFER_BYTES = 32768 };
 
 struct snap_dir {
+    struct opened open;
     pthread_mutex_t lock;
     int fd;
     uint64_t inode;
@@ -27,6 +28,18 @@ static void dir_free(struct snap_dir *dir)
     close(dir->fd);
     free(dir->buffer);
     free(dir);
+}
+
+static void dir_end(struct fs *fs, struct opened *opened)
+{
+    (void)fs;
+    dir_free(CONTAINER_OF(opened, struct snap_dir, open));
+}
+
+static void dir_close(struct fs *fs, struct snap_dir *dir)
+{
+    opens_remove(fs->opens, &dir->open);
+    dir_free(dir);
 }
 
 void snap_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -51,14 +64,15 @@ void snap_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     dir->fd = steal_fd(&fd);
     dir->inode = ino;
     fi->fh = (uintptr_t)dir;
+    opens_add(held.fs->opens, &dir->open, dir_end);
     if (fuse_reply_open(req, fi) < 0)
-        dir_free(dir);
+        dir_close(held.fs, dir);
 }
 
 void snap_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)ino;
-    dir_free(dir_of(fi));
+    dir_close(fs_of(req), dir_of(fi));
     fuse_reply_err(req, 0);
 }
 

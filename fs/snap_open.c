@@ -52,8 +52,22 @@ static int file_new(int fd, uint64_t inode, struct top *top, int flags, struct s
     return 0;
 }
 
-static void file_give(struct fuse_file_info *fi, struct snap_file *file)
+static void file_end(struct fs *fs, struct opened *opened)
 {
+    (void)fs;
+    file_free(CONTAINER_OF(opened, struct snap_file, open));
+}
+
+/* Gives it back to nobody: who opened it is gone, or has closed it. */
+static void file_close(struct fs *fs, struct snap_file *file)
+{
+    opens_remove(fs->opens, &file->open);
+    file_free(file);
+}
+
+static void file_give(struct fs *fs, struct fuse_file_info *fi, struct snap_file *file)
+{
+    opens_add(fs->opens, &file->open, file_end);
     fi->fh = (uintptr_t)file;
     /* What the kernel has of the file is right: every change passes through it. Nothing is left to do at
      * close. */
@@ -109,9 +123,10 @@ void snap_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         reply_result(req, r);
         return;
     }
-    file_give(fi, file);
+    struct fs *fs = fs_of(req);
+    file_give(fs, fi, file);
     if (fuse_reply_open(req, fi) < 0)
-        file_free(file);
+        file_close(fs, file);
 }
 
 /* A new file as the caller, in a directory; `name` NULL: one without a name. Returns its fd. */
@@ -174,9 +189,9 @@ static void make_and_reply(fuse_req_t req, fuse_ino_t parent, const char *name, 
     }
     if (!name)
         node_keep_open(dir.fs->nodes, entry.ino);
-    file_give(fi, file);
+    file_give(dir.fs, fi, file);
     if (fuse_reply_create(req, &entry, fi) < 0) {
-        file_free(file);
+        file_close(dir.fs, file);
         node_forget(dir.fs->nodes, entry.ino, 1);
     }
 }
@@ -196,6 +211,6 @@ void snap_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_fi
 void snap_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)ino;
-    file_free(snap_file_of(fi));
+    file_close(fs_of(req), snap_file_of(fi));
     fuse_reply_err(req, 0);
 }

@@ -176,6 +176,7 @@ test_08_group_rights() {
 test_09_unmount_with_busy_files() {
     exec 5<"$M/snapshots/nap/bin/busybox"
     exec 6<"$M/blades/1/log"
+    [[ $(<"$M/blades/1/state") == running ]] || echo nap >"$M/blades/1/load"
     fails_with "busy" umount "$M"
     [[ $(<"$M/blades/1/state") == running ]]
     exec 5>&- 6>&-
@@ -183,9 +184,10 @@ test_09_unmount_with_busy_files() {
     within 5 process_gone "$(<"$RACK_STATE/bladefs.pid")"
     rack_up
     within 10 state_is 1 running
-    exec 5<"$M/snapshots/nap/bin/busybox"
-    rack_down   # TERM with an open file
-    exec 5>&-
+    # TERM with files and directories open: nothing leaks
+    exec 5<"$M/snapshots/nap/bin/busybox" 6<"$M/blades/1/log" 7<"$M/running/nap@1/bin/busybox" 8<"$M/snapshots/nap/bin" 9>>"$M/snapshots/nap/new"
+    rack_down
+    exec 5>&- 6>&- 7>&- 8>&- 9>&-
     rack_up
     within 10 state_is 1 running
 }

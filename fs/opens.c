@@ -1,0 +1,66 @@
+#include "opens.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+struct opens {
+    pthread_mutex_t lock;
+    struct opened *first;
+};
+
+int opens_new(struct opens **out)
+{
+    struct opens *opens = calloc(1, sizeof(*opens));
+    if (!opens)
+        return -ENOMEM;
+    pthread_mutex_init(&opens->lock, NULL);
+    *out = opens;
+    return 0;
+}
+
+void opens_free(struct opens *opens)
+{
+    if (!opens)
+        return;
+    pthread_mutex_destroy(&opens->lock);
+    free(opens);
+}
+
+void opens_add(struct opens *opens, struct opened *opened, void (*end)(struct fs *fs, struct opened *opened))
+{
+    HOLD_LOCK(&opens->lock);
+    opened->end = end;
+    opened->next = opens->first;
+    opened->at = &opens->first;
+    if (opened->next)
+        opened->next->at = &opened->next;
+    opens->first = opened;
+}
+
+void opens_remove(struct opens *opens, struct opened *opened)
+{
+    HOLD_LOCK(&opens->lock);
+    if (!opened->at)
+        return;
+    *opened->at = opened->next;
+    if (opened->next)
+        opened->next->at = opened->at;
+    opened->next = NULL;
+    opened->at = NULL;
+}
+
+static struct opened *first_of(struct opens *opens)
+{
+    HOLD_LOCK(&opens->lock);
+    return opens->first;
+}
+
+void opens_end(struct opens *opens, struct fs *fs)
+{
+    struct opened *opened;
+    while ((opened = first_of(opens))) {
+        opens_remove(opens, opened);
+        opened->end(fs, opened);
+    }
+}
