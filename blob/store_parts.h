@@ -81,9 +81,6 @@ struct blob_store {
     unsigned spare_count;
 };
 
-/* store_open.c: a pack at the start. */
-int store_load_packs(struct blob_store *store, struct err *err) MUST_CHECK;
-
 /* store_append.c. Returns the bytes added, 0 when the id is there already, or -errno. */
 int store_append(struct blob_store *store, const struct blob_id *id, const uint8_t *record,
                  uint32_t record_bytes, uint32_t raw_bytes, struct err *err) MUST_CHECK;

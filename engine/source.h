@@ -82,8 +82,6 @@ int source_hold(struct engine_source *source, const struct source_wait *wait, st
 /* Opens the gate. True: the tree stood still all the time, and `generation` says for source_commit_begin
  * which moment that was. */
 bool source_let_go(struct engine_source *source, uint64_t *generation);
-/* Inodes that were taken and could not be looked at are to be taken again. */
-void source_give_back(struct engine_source *source, const struct inodes *taken);
 
 /*
  * Before the catalog's commit of a capture: 1 when nothing has changed since `generation`, and then changes

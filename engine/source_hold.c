@@ -154,12 +154,6 @@ bool source_let_go(struct engine_source *source, uint64_t *generation)
     return unbroken;
 }
 
-void source_give_back(struct engine_source *source, const struct inodes *taken)
-{
-    HOLD_LOCK(&source->lock);
-    inodes_add_set(&source->dirty, taken);
-}
-
 int source_commit_begin(struct engine_source *source, const char *name, uint64_t generation)
 {
     HOLD_LOCK(&source->lock);

@@ -85,13 +85,6 @@ struct engine_source *engine_source_get(struct engine *engine, const char *name,
     return sources_get(engine->sources, name, top_inode);
 }
 
-struct engine_source *engine_source_ref(struct engine_source *source)
-{
-    HOLD_LOCK(&source->sources->lock);
-    source->refs++;
-    return source;
-}
-
 /* Under sources->lock. */
 static void unlink_source(struct engine_source *source)
 {

@@ -37,10 +37,7 @@ static int may_read_running(const struct control_write *write)
         r = caller_of(write->req, &caller);
     if (r < 0)
         return r;
-    if (!caller_mode_allows(&caller, st.st_uid, st.st_gid, st.st_mode, R_OK | X_OK))
-        return -EACCES;
-    uint32_t unused;
-    return engine_running_find(write->fs->engine, write->value, &unused);
+    return caller_mode_allows(&caller, st.st_uid, st.st_gid, st.st_mode, R_OK | X_OK) ? 0 : -EACCES;
 }
 
 int store_load(const struct control_write *write)

@@ -170,33 +170,6 @@ void loop_timer(struct loop *loop, struct loop_op *op, int64_t after_ms)
     io_uring_sqe_set_data(sqe, op);
 }
 
-void loop_fsync(struct loop *loop, struct loop_op *op, int fd, bool data_only)
-{
-    struct io_uring_sqe *sqe = begin(loop, op);
-    if (sqe) {
-        io_uring_prep_fsync(sqe, fd, data_only ? IORING_FSYNC_DATASYNC : 0);
-        io_uring_sqe_set_data(sqe, op);
-    }
-}
-
-void loop_openat2(struct loop *loop, struct loop_op *op, int dirfd, const char *path, struct open_how *how)
-{
-    struct io_uring_sqe *sqe = begin(loop, op);
-    if (sqe) {
-        io_uring_prep_openat2(sqe, dirfd, path, how);
-        io_uring_sqe_set_data(sqe, op);
-    }
-}
-
-void loop_close(struct loop *loop, struct loop_op *op, int fd)
-{
-    struct io_uring_sqe *sqe = begin(loop, op);
-    if (sqe) {
-        io_uring_prep_close(sqe, fd);
-        io_uring_sqe_set_data(sqe, op);
-    }
-}
-
 void loop_register(struct loop *loop, void *region, unsigned count, uint32_t each_bytes)
 {
     OWNED struct iovec *buffers = calloc(count, sizeof(*buffers));

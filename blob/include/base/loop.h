@@ -12,10 +12,8 @@
 #ifndef BASE_LOOP_H
 #define BASE_LOOP_H
 
-#include <linux/openat2.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/uio.h>
 
 #include "base/err.h"
 
@@ -58,9 +56,6 @@ void loop_write(struct loop *loop, struct loop_op *op, int fd, const void *buf, 
                 uint64_t offset);
 void loop_poll(struct loop *loop, struct loop_op *op, int fd, short events); /* once; result: revents */
 void loop_timer(struct loop *loop, struct loop_op *op, int64_t after_ms);    /* result: -ETIME when it came */
-void loop_fsync(struct loop *loop, struct loop_op *op, int fd, bool data_only);
-void loop_openat2(struct loop *loop, struct loop_op *op, int dirfd, const char *path, struct open_how *how);
-void loop_close(struct loop *loop, struct loop_op *op, int fd);
 
 /*
  * Registers one region as `count` fixed buffers of `each_bytes` (io_uring_register_buffers(3)); once a loop.

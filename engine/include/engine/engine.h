@@ -154,7 +154,6 @@ struct engine_source;
 /* The source snapshot of that name whose top directory has that inode number in the backing file system; the
  * same object for as long as somebody holds it. NULL: no memory. */
 struct engine_source *engine_source_get(struct engine *engine, const char *name, uint64_t top_inode);
-struct engine_source *engine_source_ref(struct engine_source *source);
 void engine_source_put(struct engine_source *source);
 /* After the top directory was renamed, or removed. Block. */
 int engine_source_renamed(struct engine_source *source, const char *name) MUST_CHECK;
