@@ -18,6 +18,7 @@ static const struct fuse_opt known[] = {
     OPTION("fence=%s", fence),
     OPTION("-f", foreground),
     OPTION("nonempty", nonempty),
+    OPTION("nopassthrough", no_passthrough),
     FUSE_OPT_KEY("-h", KEY_HELP),
     FUSE_OPT_KEY("--help", KEY_HELP),
     FUSE_OPT_KEY("-V", KEY_VERSION),
@@ -197,6 +198,7 @@ void options_usage(FILE *to)
           "  -d                    debug: every request on stderr; implies -f\n"
           "  -o listen=HOST:PORT   where agents dial in (" LISTEN_DEFAULT ")\n"
           "  -o nonempty           mount over a directory that is not empty\n"
+          "  -o nopassthrough      reads and writes of snapshots go through this process, not around it\n"
           "  -o suid,dev           let setuid bits and device nodes below the mount work on this machine\n"
           "  -o ...                other options of mount(8) and libfuse\n"
           "  -h, --help            this text\n"

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "passthrough.h"
 #include "waits.h"
 
 enum { THREADS_MAX = 16, BACKGROUND_MAX = 64, ANSWER_ALL_MS = 5000, WAKE_MS = 50 };
@@ -28,6 +29,15 @@ static void want(struct fuse_conn_info *conn, uint64_t flag)
 #endif
 }
 
+static bool have(const struct fuse_conn_info *conn, uint64_t flag)
+{
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+    return fuse_get_feature_flag((struct fuse_conn_info *)conn, flag);
+#else
+    return conn->want & flag;
+#endif
+}
+
 static void do_not_want(struct fuse_conn_info *conn, uint64_t flag)
 {
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
@@ -46,7 +56,7 @@ void session_init(void *userdata, struct fuse_conn_info *conn)
         FUSE_CAP_SPLICE_MOVE, FUSE_CAP_SPLICE_READ,      FUSE_CAP_EXPLICIT_INVAL_DATA,
         FUSE_CAP_ASYNC_DIO,
     };
-    (void)userdata;
+    struct fs *fs = userdata;
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
         want(conn, wanted[i]);
     /* Every change passes through the kernel, so its pages are right: it need not drop them when a time
@@ -56,6 +66,22 @@ void session_init(void *userdata, struct fuse_conn_info *conn)
     do_not_want(conn, FUSE_CAP_HANDLE_KILLPRIV);
     do_not_want(conn, FUSE_CAP_IOCTL_DIR);
     do_not_want(conn, FUSE_CAP_WRITEBACK_CACHE);
+#ifdef FUSE_CAP_HANDLE_KILLPRIV_V2
+    /* Else the kernel asks for security.capability before each write. */
+    want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2);
+    fs->features.kill_set_id = have(conn, FUSE_CAP_HANDLE_KILLPRIV_V2);
+#endif
+#ifdef FUSE_CAP_PASSTHROUGH
+    if (passthrough_possible(fs->passthrough)) {
+        want(conn, FUSE_CAP_PASSTHROUGH);
+        if (have(conn, FUSE_CAP_PASSTHROUGH))
+            passthrough_start(fs->passthrough, fuse_session_fd(fs->session));
+    }
+#endif
+#ifdef FUSE_CAP_OVER_IO_URING
+    fs->features.io_uring = have(conn, FUSE_CAP_OVER_IO_URING);
+#endif
+    fs->features.splice = have(conn, FUSE_CAP_SPLICE_READ) && have(conn, FUSE_CAP_SPLICE_WRITE);
     conn->max_write = WRITE_MAX_BYTES;
     conn->max_background = BACKGROUND_MAX;
     conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;

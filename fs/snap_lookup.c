@@ -36,6 +36,11 @@ bool held_is_top(const struct held *held)
     return held->node->top && held->node->top->inode == held->node->inode;
 }
 
+double snap_keep_seconds(const struct node *node)
+{
+    return node->stores > 0 ? 0 : KEEP_SECONDS;
+}
+
 void proc_path(char out[PROC_PATH_BYTES], int fd)
 {
     snprintf(out, PROC_PATH_BYTES, "/proc/self/fd/%d", fd);
@@ -76,7 +81,7 @@ static int fill_entry(struct held *held, struct fuse_entry_param *out)
 {
     struct fuse_entry_param entry = {.ino = held->node->inode,
                                      .generation = held->node->generation,
-                                     .attr_timeout = KEEP_SECONDS,
+                                     .attr_timeout = snap_keep_seconds(held->node),
                                      .entry_timeout = KEEP_SECONDS};
     if (fstatat(held->fd, "", &entry.attr, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
         return -errno;
