@@ -19,6 +19,7 @@ static const struct fuse_opt known[] = {
     OPTION("-f", foreground),
     OPTION("nonempty", nonempty),
     OPTION("nopassthrough", no_passthrough),
+    OPTION("io_uring", io_uring),
     FUSE_OPT_KEY("-h", KEY_HELP),
     FUSE_OPT_KEY("--help", KEY_HELP),
     FUSE_OPT_KEY("-V", KEY_VERSION),
@@ -131,6 +132,22 @@ static int check(struct options *options, struct err *err)
     return make_absolute(&options->store, err);
 }
 
+/*
+ * A request that waits for its answer keeps its place in a ring, so there are places for as many loads as may
+ * wait; they cost memory only once they are used.
+ */
+static int add_io_uring(char **mount)
+{
+#ifdef FUSE_CAP_OVER_IO_URING
+    return fuse_opt_add_opt(mount, "io_uring,io_uring_q_depth=1280");
+#else
+    (void)mount;
+    fprintf(stderr, "bladefs: going on without io_uring: it needs libfuse 3.18, this is %s\n",
+            fuse_pkgversion());
+    return 0;
+#endif
+}
+
 /* What the mount always has. */
 static int add_mount_options(struct options *options, struct err *err)
 {
@@ -143,6 +160,8 @@ static int add_mount_options(struct options *options, struct err *err)
         name = NULL;
     if (r == 0)
         r = name ? fuse_opt_add_opt_escaped(&mount, name) : -1;
+    if (r == 0 && options->io_uring)
+        r = add_io_uring(&mount);
     words = mount;
     if (r == 0)
         r = fuse_opt_add_arg(&options->args, "-o");
@@ -199,6 +218,9 @@ void options_usage(FILE *to)
           "  -o listen=HOST:PORT   where agents dial in (" LISTEN_DEFAULT ")\n"
           "  -o nonempty           mount over a directory that is not empty\n"
           "  -o nopassthrough      reads and writes of snapshots go through this process, not around it\n"
+          "  -o io_uring           requests through io_uring (libfuse 3.18, fuse.enable_uring): faster, but "
+          "a slow one,\n"
+          "                        an fsync say, holds up those of its processor\n"
           "  -o suid,dev           let setuid bits and device nodes below the mount work on this machine\n"
           "  -o ...                other options of mount(8) and libfuse\n"
           "  -h, --help            this text\n"

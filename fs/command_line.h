@@ -9,7 +9,7 @@ struct options {
     char *store;      /* absolute; owned, as are the others */
     char *mountpoint; /* as given */
     char *listen_host, *listen_port;
-    int foreground, debug, nonempty, no_passthrough, help, version;
+    int foreground, debug, nonempty, no_passthrough, io_uring, help, version;
     struct fuse_args args; /* what is libfuse's */
 
     /* As they stand on the command line. */
