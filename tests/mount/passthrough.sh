@@ -30,8 +30,13 @@ moved_bytes() { # what the controller has read and written
 }
 
 test_stats_say_what_is_on() {
-    if libfuse_can; then stat_is passthrough on; else stat_is passthrough off; fi
-    stat_is splice on
+    if libfuse_can; then
+        stat_is passthrough on
+        stat_is splice off # there is nothing to splice
+    else
+        stat_is passthrough off
+        stat_is splice on
+    fi
     stat_is writeback off
     stat_is io_uring off
 }

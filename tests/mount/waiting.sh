@@ -4,16 +4,6 @@
 file_setup() {
     need_fuse
     need_root
-    [[ -w /sys/module/fuse/parameters/enable_uring ]] &&
-        cat /sys/module/fuse/parameters/enable_uring >"$RACK_STATE/uring"
-    true
-}
-file_teardown() {
-    allow_uring "$(cat "$RACK_STATE/uring" 2>/dev/null || true)"
-}
-
-allow_uring() { # Y or N; nothing: this kernel has none
-    [[ -z $1 ]] || echo "$1" >/sys/module/fuse/parameters/enable_uring
 }
 
 # The agent stands still: what was asked of it waits.
@@ -40,27 +30,11 @@ test_a_thousand_loads_wait() {
     rack_down
 }
 
-test_a_thousand_loads_wait_with_io_uring() {
-    local version
-    version=$("$BLADEFS" --version | sed -n 's/.*libfuse 3\.\([0-9]*\).*/\1/p')
-    ((version >= 18)) || skip "$("$BLADEFS" --version) has no io_uring"
-    [[ -e $RACK_STATE/uring ]] || skip "this kernel has no FUSE over io_uring"
-    allow_uring Y
-    rack_up -o io_uring
-    allow_uring "$(<"$RACK_STATE/uring")"
-    grep -q '^io_uring on$' "$M/store/stats"
-    a_thousand_loads_wait
-    rack_down
-}
-
-test_io_uring_is_off_where_nobody_asked_for_it() {
+# libfuse's ring would lose the interrupts of loads, and an unanswered request keeps its place in it.
+test_io_uring_stays_off() {
     rack_up
     grep -q '^io_uring off$' "$M/store/stats"
     rack_down
-    # and where it cannot be had, the mount works without
-    [[ ! -e $RACK_STATE/uring ]] || allow_uring N
-    rack_up -o io_uring
-    grep -q '^io_uring off$' "$M/store/stats"
-    mkdir "$M/snapshots/plain"
-    rack_down
+    mkdir -p "$RACK_STATE/other"
+    fails_with "leave io_uring out" "$BLADEFS" "$RACK_STATE/other-store" "$RACK_STATE/other" -f -o io_uring
 }
