@@ -231,6 +231,12 @@ void virtual_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
         fuse_reply_entry(req, &entry);
 }
 
+/* Every walk from the top asks for its attributes, once they are too old; and they never change. */
+static double keep_seconds(const struct node_id *id)
+{
+    return id->kind == NODE_TOP || id->kind == NODE_STORE ? KEEP_SECONDS : 0;
+}
+
 void virtual_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct node_id id = node_id_decode(ino);
@@ -240,7 +246,7 @@ void virtual_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     if (r < 0)
         reply_result(req, r);
     else
-        fuse_reply_attr(req, &st, 0);
+        fuse_reply_attr(req, &st, keep_seconds(&id));
 }
 
 static void virtual_readlink(fuse_req_t req, fuse_ino_t ino)
