@@ -18,6 +18,7 @@ struct polls;
 struct opens;
 struct passthrough;
 struct lingering;
+struct cursors;
 
 /* What the kernel and libfuse agreed on; passthrough.h has the rest. */
 struct features {
@@ -25,6 +26,7 @@ struct features {
     bool writeback;
     bool kill_set_id; /* set-id bits are for this process to take away, not for the kernel */
     bool io_uring;
+    bool no_opendir; /* the kernel opens and closes directories by itself */
 };
 
 struct fs {
@@ -38,6 +40,7 @@ struct fs {
     struct opens *opens;
     struct passthrough *passthrough;
     struct lingering *lingering;  /* its files are those of snap_open.c */
+    struct cursors *cursors;      /* of the directories below /snapshots */
     struct features features;     /* set before the first request */
     struct fuse_session *session; /* set before the first request */
     int64_t started_ns;

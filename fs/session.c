@@ -112,6 +112,7 @@ void session_init(void *userdata, struct fuse_conn_info *conn)
 #ifdef FUSE_CAP_OVER_IO_URING
     fs->features.io_uring = have(conn, FUSE_CAP_OVER_IO_URING);
 #endif
+    fs->features.no_opendir = conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT;
     set_splice(fs, conn);
     conn->max_background = BACKGROUND_MAX;
     conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;

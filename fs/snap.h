@@ -102,10 +102,8 @@ void snap_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
 void snap_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
                  const char *newname, unsigned flags);
 /* snap_dir.c */
-void snap_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void snap_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void snap_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
-void snap_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void snap_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 /* snap_open.c */
 void snap_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
