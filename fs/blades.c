@@ -21,7 +21,7 @@ static int give_files(struct fs *fs, uint32_t slot, const struct engine_attr *ow
             continue;
         struct engine_attr attr = *owner;
         attr.mode = row->mode;
-        int r = engine_attr_set(fs->engine, slot, row->name, &attr, &err);
+        int r = engine_attr_set(fs->engine, slot, row->name, &attr, NULL, &err);
         if (r < 0)
             return r;
     }

@@ -55,7 +55,7 @@ static int set_access(struct fs *fs, const struct node_id *id, const struct stat
                                .gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : st.st_gid,
                                .mode = (to_set & FUSE_SET_ATTR_MODE ? attr->st_mode : st.st_mode) & 07777,
                                .changed_ns = clock_wall_ns()};
-    r = engine_attr_set(fs->engine, slot, file, &kept, &err);
+    r = engine_attr_set(fs->engine, slot, file, &kept, NULL, &err);
     if (r < 0)
         log_error("owner and mode were not kept: %s", err.message);
     return r;
