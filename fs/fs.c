@@ -94,6 +94,7 @@ int fs_new(struct engine *engine, struct fs **out, struct err *err)
     fs->uid = geteuid();
     fs->gid = getegid();
     pthread_mutex_init(&fs->locate_lock, NULL);
+    pthread_mutex_init(&fs->access_lock, NULL);
     int r = make_parts(fs);
     if (r < 0) {
         fs_free(fs); /* it does not watch the engine yet */
@@ -130,5 +131,6 @@ void fs_free(struct fs *fs)
     opens_free(fs->opens);
     backing_close(&fs->backing);
     pthread_mutex_destroy(&fs->locate_lock);
+    pthread_mutex_destroy(&fs->access_lock);
     free(fs);
 }
