@@ -303,11 +303,14 @@ test_08_it_is_all_kept() {
 }
 
 test_09_copies_of_the_whole_mount_end_well() {
+    within 20 blade_is_connected 1
+    within 20 blade_is_connected 2
     setfacl -m "u:$B:rw" "$M/blades/1/load"
     mkdir "$RACK_STATE/whole"
     cp -a "$M" "$RACK_STATE/whole/cp"
     rsync -aHAX "$M/" "$RACK_STATE/whole/rsync/"
-    tar -C "$M" --acls --xattrs -cf "$RACK_STATE/whole/tar" . 2>"$RACK_STATE/tar.said" || { cat "$RACK_STATE/tar.said"; return 1; }
+    tar -C "$M" --acls --xattrs -cf "$RACK_STATE/whole/tar" . 2>"$RACK_STATE/tar.said" ||
+        not grep -v 'file changed as we read it' "$RACK_STATE/tar.said" # a heartbeat changes info
     [[ $(getfacl -nEcp "$RACK_STATE/whole/cp/blades/1/load") == "$(getfacl -nEcp "$M/blades/1/load")" ]]
     [[ $(getfacl -nEcp "$RACK_STATE/whole/rsync/blades/1/load") == "$(getfacl -nEcp "$M/blades/1/load")" ]]
     tar -tvf "$RACK_STATE/whole/tar" ./blades/1/load | grep -q '^-rw-rw-r--+\?'
