@@ -302,6 +302,20 @@ test_08_it_is_all_kept() {
     rmdir "$M/blades/kept"
 }
 
+test_08_slots_are_made_as_in_any_directory() {
+    local said
+    chmod 3775 "$M/blades" && chgrp $OPS "$M/blades"
+    as_b bash -c "umask 077; mkdir '$M/blades/one' && umask 002 && mkdir '$M/blades/two' && mkdir -m 1750 '$M/blades/three'"
+    said=$(stat -c '%u %g %a' "$M/blades/"{one,two,three})
+    [[ $said == "$B $OPS 2700"$'\n'"$B $OPS 2775"$'\n'"$B $OPS 3750" ]] || { echo "$said"; return 1; }
+    not_permitted as_c rmdir "$M/blades/one" # sticky
+    not_permitted as_c mv "$M/blades/two" "$M/blades/four"
+    may_not as_a mkdir "$M/blades/five"
+    as_b mv "$M/blades/two" "$M/blades/four"
+    as_b rmdir "$M/blades/"{one,three,four}
+    chmod 755 "$M/blades" && chgrp 0 "$M/blades"
+}
+
 test_09_copies_of_the_whole_mount_end_well() {
     within 20 blade_is_connected 1
     within 20 blade_is_connected 2
