@@ -67,7 +67,7 @@ int access_running(struct fs *fs, const struct caller *caller, const char *name)
         r = engine_running_find(fs->engine, name, &id);
     if (r == 0)
         r = tree_get(fs->trees, id, &open);
-    if (r < 0)
+    if (r < 0 || !open)
         return r == -ESTALE ? -ENOENT : r; /* it went just now */
     r = tree_allows(caller, open->tree);
     tree_put(fs->trees, open);
