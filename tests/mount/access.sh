@@ -240,7 +240,7 @@ P
 test_07_the_key_is_roots_whatever_happens() {
     setfacl -m u:$B:rwx "$M/blades"
     as_b mkdir "$M/blades/b"
-    setfacl -x u:$B "$M/blades"
+    setfacl -b "$M/blades"
     [[ $(stat -c '%u %a' "$M/blades/b") == "$B 755" && $(stat -c %u "$M/blades/b/load") == "$B" ]]
     chmod 777 "$M/blades/b"
     setfacl -m u:$B:rwx,u:$A:rwx "$M/blades/b"
