@@ -427,3 +427,25 @@ test_13_exec_is_for_those_who_may_write_the_snapshot() {
     [[ $(as_c cat "$s/.bladefs/exec") == /bin/b ]]
     rm -r "$s"
 }
+
+# The kernel asks for an ACL at each permission check: where the disk knows none the mode must do.
+test_14_a_store_on_a_disk_without_acls() {
+    local s=$RACK_STATE/plain pid
+    mkdir -p "$s/disk" "$s/mnt"
+    mount -t ramfs -o mode=755 none "$s/disk"
+    "$BLADEFS" "$s/disk/store" "$s/mnt" -f -o "listen=127.0.0.1:0" >>"$RACK_STATE/bladefs.log" 2>&1 3>&- &
+    pid=$!
+    within 20 test -d "$s/mnt/snapshots"
+    chmod 755 "$s/mnt/snapshots"
+    mkdir "$s/mnt/snapshots/x" && echo hi >"$s/mnt/snapshots/x/f" && chmod 640 "$s/mnt/snapshots/x/f"
+    may_not as_a cat "$s/mnt/snapshots/x/f"
+    chgrp $OPS "$s/mnt/snapshots/x/f"
+    may as_b cat "$s/mnt/snapshots/x/f"
+    not_supported setfacl -m u:$A:r "$s/mnt/snapshots/x/f"
+    # slots' are in the catalog
+    mkdir "$s/mnt/blades/1" && chmod 600 "$s/mnt/blades/1/load" && setfacl -m u:$A:rw "$s/mnt/blades/1/load"
+    fails_with "No such device" as_a bash -c "echo x >'$s/mnt/blades/1/load'"
+    umount "$s/mnt"
+    within 10 process_gone $pid
+    umount "$s/disk"
+}
