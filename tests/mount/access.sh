@@ -449,3 +449,31 @@ test_14_a_store_on_a_disk_without_acls() {
     within 10 process_gone $pid
     umount "$s/disk"
 }
+
+# An ordinary user's blade keeps of a tree what he can keep: all is his.
+test_15_a_users_blade_takes_trees_of_others() {
+    local s=$M/snapshots/owned dir
+    dir=$(blade_dir 3)
+    install -m 755 "$BLADED" "$RACK_STATE/bladed"
+    setpriv --reuid nobody --regid nogroup --clear-groups unshare -Urm "$RACK_STATE/bladed" --version || skip "users may have no namespaces here"
+    mkdir "$M/blades/3" "$dir"
+    cat "$M/blades/3/key" >"$dir.key" && chmod 600 "$dir.key"
+    chown nobody:nogroup "$dir" "$dir.key"
+    setpriv --reuid nobody --regid nogroup --clear-groups "$RACK_STATE/bladed" -c "127.0.0.1:$PORT" -k "$dir.key" -d "$dir" >>"$dir.log" 2>&1 3>&- &
+    echo $! >"$dir.pid"
+    within 20 blade_is_connected 3
+    snapshot owned "/bin/sh -c '/bin/busybox stat -c %u:%g:%a /www/index.html; exec /bin/sleep 1000'"
+    echo x >"$s/other" && chown 5:6 "$s/other" "$s/www/index.html" && chmod 640 "$s/www/index.html"
+    setcap cap_net_raw+ep "$s/other"
+    setfattr -n trusted.note -v x "$s/other"
+    setfacl -m u:7:r "$s/other"
+    echo owned >"$M/blades/3/load"
+    within 5 grep -qx 0:0:640 "$M/blades/3/log"
+    mknod "$s/null" c 1 3
+    fails_with "Input/output error" write_to "$M/blades/3/load" owned
+    grep -q 'null.*not permitted' "$M/blades/3/error" || { cat "$M/blades/3/error"; return 1; }
+    state_is 3 running
+    blade_end 3
+    rmdir "$M/blades/3"
+    rm -r "$s"
+}
