@@ -11,7 +11,7 @@ struct options {
     char *store;      /* absolute; owned, as are the others */
     char *mountpoint; /* as given */
     char *listen_host, *listen_port;
-    int foreground, debug, nonempty, help, version;
+    int foreground, debug, nonempty, no_passthrough, io_uring, help, version;
     int users;             /* who may use the mount: one of OPTION_USERS_..., the last one that was said */
     struct fuse_args args; /* what is libfuse's */
 

@@ -44,6 +44,7 @@ static void prepare_process(void)
     sigaddset(&ending, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &ending, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGIO, SIG_IGN); /* somebody opened what lingering.c looks at */
     umask(0);
     raise_file_limit();
 }
@@ -80,7 +81,7 @@ static int run(struct options *options, const char *mountpoint, struct daemon *d
     int r = engine_open(&engine_options, &engine, err);
     if (r < 0)
         return r;
-    r = fs_new(engine, &fs, err);
+    r = fs_new(engine, &(struct fs_options){.passthrough = !options->no_passthrough}, &fs, err);
     if (r == 0)
         r = serve(options, mountpoint, daemon, fs, &session, err);
     if (session)
