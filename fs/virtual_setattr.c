@@ -70,6 +70,14 @@ static int keep(struct fs *fs, const struct kept_as *as, const struct stat *st, 
     return r;
 }
 
+/* A new owner: since FUSE_HANDLE_KILLPRIV_V2 the kernel leaves it to us to take the set-id bits of a file. */
+static mode_t without_set_id(mode_t mode)
+{
+    if (S_ISDIR(mode))
+        return mode;
+    return mode & ~(mode_t)(mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID);
+}
+
 static int set_access(struct fs *fs, const struct node_id *id, const struct stat *attr, int to_set)
 {
     struct kept_as as;
@@ -87,6 +95,8 @@ static int set_access(struct fs *fs, const struct node_id *id, const struct stat
         st.st_uid = attr->st_uid;
     if (to_set & FUSE_SET_ATTR_GID)
         st.st_gid = attr->st_gid;
+    if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+        st.st_mode = without_set_id(st.st_mode);
     if (to_set & FUSE_SET_ATTR_MODE) {
         st.st_mode = attr->st_mode;
         acl_set_mode(&acl, st.st_mode);

@@ -153,7 +153,7 @@ turns() { # FILE
         "setfacl -m m::r" "setfacl -x u:$B" "setfacl -x g:$GUESTS" 'chmod 600' 'setfacl -b' 'setfacl -m m::rw' \
         'setfacl --set u::rw,g::r,o::-' "setfacl -n -m u:$C:rwx" 'chmod 2770' "setfacl -m u:$C:r" "chown 0:0" \
         'setfacl --set u::r,u:20100:w,u:20099:x,g::-,g:20500:rw,g:20001:r,m::rwx,o::r' 'setfattr -x system.posix_acl_access' \
-        'setfacl -b' 'chmod 4711'; do
+        'setfacl -b' 'chmod 6755' "chown $A" 'chmod 6745' "chgrp $OPS" 'chmod 6711' "setfacl -m u:$B:r" 'chown 0:0'; do
         # shellcheck disable=SC2086  # words are words
         $words "$1" || echo "$words failed: $?"
         echo "after $words"
