@@ -67,6 +67,21 @@ test_02_modes_are_enforced() {
     rm -r "$s"
 }
 
+# Whoever writes or cuts off another's file takes its set-id bits; root does not.
+test_02_writing_takes_set_id_bits() {
+    local s=$M/snapshots/bits how
+    mkdir "$s" && chmod 777 "$s"
+    for how in 'echo x >>F' 'echo x >F' 'dd if=/dev/zero of=F bs=1 count=1 conv=notrunc status=none' 'truncate -s 3 F' 'fallocate -l 9000 F'; do
+        rm -f "$s/f" && echo content >"$s/f" && chown "$A:$OPS" "$s/f" && chmod 6775 "$s/f"
+        as_b bash -c "${how//F/"$s/f"}"
+        [[ $(stat -c %a "$s/f") == 775 ]] || { echo "$how: $(stat -c %a "$s/f")"; return 1; }
+        chmod 6775 "$s/f"
+        bash -c "${how//F/"$s/f"}"
+        [[ $(stat -c %a "$s/f") == 6775 ]] || { echo "root: $how: $(stat -c %a "$s/f")"; return 1; }
+    done
+    rm -r "$s"
+}
+
 test_03_acls_of_snapshots_are_enforced() {
     local s=$M/snapshots/acls
     mkdir "$s" && echo secret >"$s/f" && chmod 644 "$s/f"
