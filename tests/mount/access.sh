@@ -492,3 +492,18 @@ test_15_a_users_blade_takes_trees_of_others() {
     rmdir "$M/blades/3"
     rm -r "$s"
 }
+
+test_16_a_mount_can_be_for_its_user_alone() {
+    local s=$RACK_STATE/alone option pid
+    mkdir -p "$s/mnt"
+    for option in noallow_other allow_root allow_other,noallow_other; do
+        "$BLADEFS" "$s/store" "$s/mnt" -f -o "listen=127.0.0.1:0,$option" >>"$RACK_STATE/bladefs.log" 2>&1 3>&- &
+        pid=$!
+        within 20 test -d "$s/mnt/snapshots"
+        [[ -r $s/mnt/status ]]
+        may_not as_c ls "$s/mnt"
+        may_not as_c cat "$s/mnt/status"
+        umount "$s/mnt"
+        within 10 process_gone $pid
+    done
+}
