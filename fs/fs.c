@@ -104,6 +104,7 @@ int fs_new(struct engine *engine, const struct fs_options *options, struct fs **
     fs->uid = geteuid();
     fs->gid = getegid();
     pthread_mutex_init(&fs->locate_lock, NULL);
+    pthread_mutex_init(&fs->access_lock, NULL);
     int r = make_parts(fs, options->passthrough);
     if (r < 0) {
         fs_free(fs); /* it does not watch the engine yet */
@@ -145,5 +146,6 @@ void fs_free(struct fs *fs)
     passthrough_free(fs->passthrough);
     backing_close(&fs->backing);
     pthread_mutex_destroy(&fs->locate_lock);
+    pthread_mutex_destroy(&fs->access_lock);
     free(fs);
 }

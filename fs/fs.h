@@ -46,6 +46,7 @@ struct fs {
     int64_t started_ns;
     struct node *snapshots;      /* /snapshots itself: in use for good */
     pthread_mutex_t locate_lock; /* one search at a time */
+    pthread_mutex_t access_lock; /* one change of an owner, mode or ACL at a time */
     uid_t uid;                   /* the owner of what has none: who runs the program */
     gid_t gid;
     _Atomic int64_t slots_ns;    /* the set of slots last changed */

@@ -59,6 +59,10 @@ int snap_name_allowed(const struct held *dir, const char *name, bool directory) 
 /* "/proc/self/fd/<fd>": the way to an O_PATH descriptor for calls that take a path. */
 void proc_path(char out[PROC_PATH_BYTES], int fd);
 
+struct acl;
+/* The access ACL of a file; count 0 where there is none, or the file system keeps none. */
+int snap_acl(int fd, struct acl *out) MUST_CHECK;
+
 /* An open file, in fuse_file_info.fh. */
 struct snap_file {
     struct opened open;

@@ -74,10 +74,11 @@ static int stat_slot(struct fs *fs, uint32_t id, struct stat *out)
 
 static int stat_bladefs(struct fs *fs, uint64_t top_inode, struct stat *out)
 {
-    struct stat top, st = {.st_mode = S_IFDIR | 0755, .st_nlink = 2};
+    struct stat top, st = {.st_nlink = 2};
     int r = top_stat(fs, top_inode, &top);
     if (r < 0)
         return r;
+    st.st_mode = S_IFDIR | (top.st_mode & 0777);
     st.st_uid = top.st_uid;
     st.st_gid = top.st_gid;
     st.st_atim = st.st_mtim = st.st_ctim = top.st_ctim;
@@ -265,6 +266,10 @@ const struct fuse_lowlevel_ops virtual_ops = {
     .lookup = virtual_lookup,
     .getattr = virtual_getattr,
     .setattr = virtual_setattr,
+    .setxattr = virtual_setxattr,
+    .getxattr = virtual_getxattr,
+    .listxattr = virtual_listxattr,
+    .removexattr = virtual_removexattr,
     .readlink = virtual_readlink,
     .readdir = virtual_readdir,
     .readdirplus = virtual_readdirplus,

@@ -40,6 +40,12 @@ void virtual_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 /* virtual_setattr.c */
 void virtual_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
                      struct fuse_file_info *fi);
+/* virtual_xattr.c */
+void virtual_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
+                      int flags);
+void virtual_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
+void virtual_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+void virtual_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
 /* virtual_dir.c */
 void virtual_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void virtual_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
