@@ -55,7 +55,7 @@ tree=$(find "$work/src" -maxdepth 1 -type d -name 'fuse3-*' | head -n 1)
     echo "libfuse.sh: $suite has $(basename "$tree") now, not $version" >&2
     exit 1
 }
-meson setup "$work/build" "$tree" -Dtests=false -Dexamples=true -Duseroot=false -Dinitscriptdir= \
+meson setup "$work/build" "$tree" -Dtests=false -Dexamples=true -Dcpp_args=-DHAVE_UTIMENSAT -Duseroot=false -Dinitscriptdir= \
     -Dudevrulesdir="$prefix/lib/udev" --prefix "$prefix" --libdir=lib >"$work/log" 2>&1 || { tail "$work/log"; exit 1; }
 ninja -C "$work/build" install >"$work/log" 2>&1 || { tail "$work/log"; exit 1; }
 mkdir -p "$prefix/bin"
