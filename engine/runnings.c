@@ -242,17 +242,14 @@ size_t runnings_count(struct runnings *t)
     return t->count;
 }
 
-int runnings_list(struct runnings *t, struct catalog_running **out, size_t *count)
+size_t runnings_list(struct runnings *t, uint32_t after, struct catalog_running *out, size_t max)
 {
     HOLD_LOCK(&t->lock);
-    struct catalog_running *list = calloc(t->count + 1, sizeof(*list));
-    if (!list)
-        return -ENOMEM;
-    for (size_t i = 0; i < t->count; i++)
-        list[i] = t->by_name[i]->running;
-    *out = list;
-    *count = t->count;
-    return 0;
+    size_t count = 0;
+    size_t from = after == UINT32_MAX ? t->count : place_of_id(t, after + 1);
+    for (size_t i = from; i < t->count && count < max; i++)
+        out[count++] = t->by_id[i]->running;
+    return count;
 }
 
 static int removal_begin(struct runnings *t, uint32_t id, struct err *err)
