@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -46,7 +48,7 @@ void session_init(void *userdata, struct fuse_conn_info *conn)
         FUSE_CAP_SPLICE_MOVE, FUSE_CAP_SPLICE_READ,      FUSE_CAP_EXPLICIT_INVAL_DATA,
         FUSE_CAP_ASYNC_DIO,
     };
-    (void)userdata;
+    const struct fs *fs = userdata;
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
         want(conn, wanted[i]);
     /* Every change passes through the kernel, so its pages are right: it need not drop them when a time
@@ -56,9 +58,30 @@ void session_init(void *userdata, struct fuse_conn_info *conn)
     do_not_want(conn, FUSE_CAP_HANDLE_KILLPRIV);
     do_not_want(conn, FUSE_CAP_IOCTL_DIR);
     do_not_want(conn, FUSE_CAP_WRITEBACK_CACHE);
+    if (fs->max_read_bytes)
+        conn->max_read = fs->max_read_bytes; /* libfuse wants it said twice */
     conn->max_write = WRITE_MAX_BYTES;
     conn->max_background = BACKGROUND_MAX;
     conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;
+}
+
+/* What libfuse says on the way to a mount becomes the reason; later it goes to the log. */
+static char libfuse_reason[256];
+static bool libfuse_reason_kept;
+
+static void on_libfuse_log(enum fuse_log_level level, const char *format, va_list words)
+{
+    char line[sizeof(libfuse_reason)];
+    vsnprintf(line, sizeof(line), format, words);
+    line[strcspn(line, "\n")] = '\0';
+    if (libfuse_reason_kept)
+        snprintf(libfuse_reason, sizeof(libfuse_reason), "%s", line);
+    else if (level <= FUSE_LOG_WARNING)
+        log_warn("libfuse: %s", line);
+    else if (level == FUSE_LOG_DEBUG)
+        log_debug("libfuse: %s", line);
+    else
+        log_info("libfuse: %s", line);
 }
 
 int session_open(struct fs *fs, struct fuse_args *args, const char *mountpoint, struct session **out,
@@ -69,19 +92,22 @@ int session_open(struct fs *fs, struct fuse_args *args, const char *mountpoint, 
         return err_set(err, ENOMEM, "no memory");
     session->fs = fs;
     session->mountpoint = mountpoint;
+    libfuse_reason_kept = true;
+    fuse_set_log_func(on_libfuse_log);
     session->fuse = fuse_session_new(args, &dispatch_ops, sizeof(dispatch_ops), fs);
     if (!session->fuse) {
         free(session);
-        return err_set(err, EINVAL, "libfuse refused the mount options");
+        return err_set(err, EINVAL, "libfuse refused the mount options: %s", libfuse_reason);
     }
     fs->session = session->fuse;
     if (fuse_session_mount(session->fuse, mountpoint) != 0) {
         int code = errno ? errno : EIO;
         fuse_session_destroy(session->fuse);
         free(session);
-        return err_set(err, code, "cannot mount on %s: is /dev/fuse there, and may this user mount?",
-                       mountpoint);
+        return err_set(err, code, "cannot mount on %s: %s", mountpoint,
+                       libfuse_reason[0] ? libfuse_reason : "is /dev/fuse there, and may this user mount?");
     }
+    libfuse_reason_kept = false;
     *out = session;
     return 0;
 }
