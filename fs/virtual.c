@@ -48,8 +48,11 @@ static int stat_runnings(struct fs *fs, struct stat *out)
 {
     OWNED struct engine_running *all = NULL;
     size_t count = 0;
+    int64_t changed_ns = fs->runnings_ns; /* of what went; what came has its own time */
     int r = engine_running_list(fs->engine, &all, &count);
-    return r < 0 ? r : stat_fixed(fs, "running", 0750, count, fs->runnings_ns, out);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        changed_ns = all[i].created_ns > changed_ns ? all[i].created_ns : changed_ns;
+    return r < 0 ? r : stat_fixed(fs, "running", 0750, count, changed_ns, out);
 }
 
 static int stat_blades(struct fs *fs, struct stat *out)
