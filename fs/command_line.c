@@ -22,6 +22,8 @@ static const struct fuse_opt known[] = {
     OPTION("-f", foreground),
     OPTION("nonempty", nonempty),
     OPTION("remount_stale", remount_stale),
+    OPTION("nopassthrough", no_passthrough),
+    OPTION("io_uring", io_uring),
     FUSE_OPT_KEY("-h", KEY_HELP),
     FUSE_OPT_KEY("--help", KEY_HELP),
     FUSE_OPT_KEY("-V", KEY_VERSION),
@@ -136,6 +138,11 @@ static int check(struct options *options, struct err *err)
     if (options->keep || options->fence)
         return err_set(err, EINVAL, "the option %s comes with a later release; leave it out",
                        options->keep ? "keep" : "fence");
+    /* Measured with 3.18.3: an interrupt does not find its request, so that ^C would not end a load; and one
+     * thread answers all of a processor's requests, so that an fsync holds up every stat. */
+    if (options->io_uring)
+        return err_set(err, EINVAL,
+                       "requests over io_uring would lose the interrupts of loads: leave io_uring out");
     int r = listen_parse(listen, &options->listen_host, &options->listen_port);
     if (r < 0)
         return err_set(err, -r, "listen=%s is not HOST:PORT", listen);
@@ -243,6 +250,8 @@ void options_usage(FILE *to)
           "  -o listen=HOST:PORT   where agents dial in (" LISTEN_DEFAULT ")\n"
           "  -o nonempty           mount over a directory that is not empty\n"
           "  -o remount_stale      take over a mount point whose bladefs died; else that is refused\n"
+          "  -o nopassthrough      reads and writes of snapshots go through this process, not around it\n"
+          "                        an fsync say, holds up those of its processor\n"
           "  -o suid,dev           let setuid bits and device nodes below the mount work on this machine\n"
           "  -o ...                ro, noexec, noatime, sync, allow_root, fsname=, subtype=, max_read=, ...: "
           "as elsewhere\n"

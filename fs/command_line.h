@@ -11,7 +11,7 @@ struct options {
     char *store;      /* absolute; owned, as are the others */
     char *mountpoint; /* as given */
     char *listen_host, *listen_port;
-    int foreground, debug, nonempty, remount_stale, help, version;
+    int foreground, debug, nonempty, remount_stale, no_passthrough, io_uring, help, version;
     bool fake;               /* mount -f: nothing is done */
     unsigned max_read_bytes; /* 0: libfuse's own */
     struct fuse_args args;   /* what is libfuse's */

@@ -1,5 +1,6 @@
 /* What the control files of slots, and of the whole, read as. */
 #include "control.h"
+#include "passthrough.h"
 
 int show_load(struct fs *fs, uint64_t owner, struct buf *out, int64_t *changed_ns)
 {
@@ -37,10 +38,22 @@ int show_status(struct fs *fs, uint64_t owner, struct buf *out, int64_t *changed
     return engine_show_status(fs->engine, out, changed_ns);
 }
 
+static const char *on_off(bool on)
+{
+    return on ? "on" : "off";
+}
+
 int show_store_stats(struct fs *fs, uint64_t owner, struct buf *out, int64_t *changed_ns)
 {
+    const struct features *features = &fs->features;
     (void)owner;
-    return engine_show_store(fs->engine, out, changed_ns);
+    int r = engine_show_store(fs->engine, out, changed_ns);
+    if (r < 0)
+        return r;
+    buf_printf(out, "passthrough %s\nsplice %s\nwriteback %s\nio_uring %s\n",
+               on_off(passthrough_is_on(fs->passthrough)), on_off(features->splice),
+               on_off(features->writeback), on_off(features->io_uring));
+    return out->error;
 }
 
 int size_log(struct fs *fs, uint64_t owner, uint64_t *size_bytes, int64_t *changed_ns)

@@ -4,7 +4,9 @@
 
 #include "base/fdio.h"
 #include "opens.h"
+#include "passthrough.h"
 #include "polls.h"
+#include "snap.h"
 #include "trees.h"
 #include "waits.h"
 
@@ -63,7 +65,7 @@ static size_t node_fds(void)
     return quarter < NODE_FDS_MAX ? quarter : NODE_FDS_MAX;
 }
 
-static int make_parts(struct fs *fs)
+static int make_parts(struct fs *fs, bool passthrough)
 {
     int r = backing_open(engine_snapshots_fd(fs->engine), &fs->backing);
     if (r == 0)
@@ -77,6 +79,10 @@ static int make_parts(struct fs *fs)
     if (r == 0)
         r = opens_new(&fs->opens);
     if (r == 0)
+        r = passthrough_new(&fs->backing, passthrough, &fs->passthrough);
+    if (r == 0)
+        r = lingering_new(snap_file_settled, fs, &fs->lingering);
+    if (r == 0)
         r = waits_new(fs->engine, &fs->waits);
     if (r < 0)
         return r;
@@ -84,7 +90,7 @@ static int make_parts(struct fs *fs)
     return fd < 0 ? -errno : node_learn(fs->nodes, fd, fs->backing.inode, NULL, &fs->snapshots);
 }
 
-int fs_new(struct engine *engine, struct fs **out, struct err *err)
+int fs_new(struct engine *engine, const struct fs_options *options, struct fs **out, struct err *err)
 {
     struct fs *fs = calloc(1, sizeof(*fs));
     if (!fs)
@@ -94,7 +100,7 @@ int fs_new(struct engine *engine, struct fs **out, struct err *err)
     fs->uid = geteuid();
     fs->gid = getegid();
     pthread_mutex_init(&fs->locate_lock, NULL);
-    int r = make_parts(fs);
+    int r = make_parts(fs, options->passthrough);
     if (r < 0) {
         fs_free(fs); /* it does not watch the engine yet */
         return err_sys(err, -r, "cannot read the snapshots of the store");
@@ -109,6 +115,8 @@ void fs_release(struct fs *fs)
 {
     if (fs->opens)
         opens_end(fs->opens, fs);
+    lingering_free(fs->lingering);
+    fs->lingering = NULL;
     trees_free(fs->trees);
     fs->trees = NULL;
     if (fs->snapshots)
@@ -128,6 +136,7 @@ void fs_free(struct fs *fs)
     waits_free(fs->waits);
     polls_free(fs->polls);
     opens_free(fs->opens);
+    passthrough_free(fs->passthrough);
     backing_close(&fs->backing);
     pthread_mutex_destroy(&fs->locate_lock);
     free(fs);

@@ -16,6 +16,16 @@ struct trees;
 struct waits;
 struct polls;
 struct opens;
+struct passthrough;
+struct lingering;
+
+/* What the kernel and libfuse agreed on; passthrough.h has the rest. */
+struct features {
+    bool splice;
+    bool writeback;
+    bool kill_set_id; /* set-id bits are for this process to take away, not for the kernel */
+    bool io_uring;
+};
 
 struct fs {
     struct engine *engine; /* borrowed */
@@ -26,6 +36,9 @@ struct fs {
     struct waits *waits;
     struct polls *polls;
     struct opens *opens;
+    struct passthrough *passthrough;
+    struct lingering *lingering;  /* its files are those of snap_open.c */
+    struct features features;     /* set before the first request */
     struct fuse_session *session; /* set before the first request */
     int64_t started_ns;
     struct node *snapshots;      /* /snapshots itself: in use for good */
@@ -43,8 +56,13 @@ struct fs {
  */
 #define KEEP_SECONDS 86400.0
 
+struct fs_options {
+    bool passthrough; /* where it can be had */
+};
+
 /* `engine` is borrowed and must outlive it. Becomes the engine's watcher. */
-int fs_new(struct engine *engine, struct fs **out, struct err *err) MUST_CHECK;
+int fs_new(struct engine *engine, const struct fs_options *options, struct fs **out,
+           struct err *err) MUST_CHECK;
 /* Gives back what it holds of the engine, once no request comes any more; then the engine may be closed. */
 void fs_release(struct fs *fs);
 /* After the engine was closed: until then it calls its watcher and answers requests. */

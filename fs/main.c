@@ -44,6 +44,7 @@ static void prepare_process(void)
     sigaddset(&ending, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &ending, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGIO, SIG_IGN); /* somebody opened what lingering.c looks at */
     umask(0);
     raise_file_limit();
 }
@@ -90,7 +91,7 @@ static int run(struct options *options, const char *mountpoint, bool stale, stru
     if (stale)
         r = mountpoint_take_over(mountpoint, &wish, err);
     if (r == 0)
-        r = fs_new(engine, &fs, err);
+        r = fs_new(engine, &(struct fs_options){.passthrough = !options->no_passthrough}, &fs, err);
     if (r == 0)
         fs->max_read_bytes = options->max_read_bytes;
     if (r == 0)

@@ -135,6 +135,13 @@ struct node *node_get(struct nodes *nodes, uint64_t inode)
     return node;
 }
 
+struct node *node_ref(struct nodes *nodes, struct node *node)
+{
+    HOLD_LOCK(&nodes->lock);
+    node->users++;
+    return node;
+}
+
 static void unchain(struct nodes *nodes, struct node *node)
 {
     struct node **at = &nodes->buckets[bucket_of(nodes, node->inode)];

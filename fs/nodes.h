@@ -8,6 +8,8 @@
 #ifndef FS_NODES_H
 #define FS_NODES_H
 
+#include <stdatomic.h>
+
 #include "backing.h"
 #include "tops.h"
 
@@ -16,7 +18,12 @@ struct nodes;
 struct node {
     uint64_t inode;
     uint32_t generation;
-    struct top *top; /* the snapshot that it is in; NULL: /snapshots itself */
+    struct top *top;    /* the snapshot that it is in; NULL: /snapshots itself */
+    atomic_uint stores; /* open files whose mappings change it without a word to anybody */
+
+    /* passthrough.c's own. */
+    int backing_id;
+    uint32_t passed_opens, other_opens;
 
     /* The table's own. */
     int fd; /* -1: closed */
@@ -35,6 +42,8 @@ void nodes_free(struct nodes *nodes);
 /* The node of that number, in use by the caller until node_put; NULL when it is not in the table. */
 struct node *node_get(struct nodes *nodes, uint64_t inode);
 void node_put(struct nodes *nodes, struct node *node);
+/* One use more of a node that is in use. */
+struct node *node_ref(struct nodes *nodes, struct node *node);
 /* Its descriptor, good while it is in use; or -errno. */
 int node_fd(struct nodes *nodes, struct node *node) MUST_CHECK;
 

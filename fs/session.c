@@ -3,14 +3,17 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/log.h"
+#include "passthrough.h"
 #include "waits.h"
 
 enum { THREADS_MAX = 16, BACKGROUND_MAX = 64, ANSWER_ALL_MS = 5000, WAKE_MS = 50 };
-enum { WRITE_MAX_BYTES = 1 << 20 };
+/* Of one request. libfuse's pipes must hold it with its header, or it makes a new one for each request. */
+enum { WRITE_MAX_BYTES = 1 << 20, WRITE_MIN_BYTES = 128 << 10, HEADER_BYTES = 4096 };
 
 struct session {
     struct fs *fs;
@@ -30,6 +33,15 @@ static void want(struct fuse_conn_info *conn, uint64_t flag)
 #endif
 }
 
+static bool have(const struct fuse_conn_info *conn, uint64_t flag)
+{
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+    return fuse_get_feature_flag((struct fuse_conn_info *)conn, flag);
+#else
+    return conn->want & flag;
+#endif
+}
+
 static void do_not_want(struct fuse_conn_info *conn, uint64_t flag)
 {
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
@@ -39,16 +51,45 @@ static void do_not_want(struct fuse_conn_info *conn, uint64_t flag)
 #endif
 }
 
+/* What a pipe may hold: pipe(7). */
+static uint32_t pipe_max_bytes(void)
+{
+    char text[16] = "";
+    OWNED_FD fd = open("/proc/sys/fs/pipe-max-size", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    unsigned long bytes = n > 0 ? strtoul(text, NULL, 10) : 0;
+    return bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
+}
+
+/* Content is spliced between the kernel and the backing files, unless passthrough takes it around here: what
+ * comes then is small, and one read is cheaper than two splices. */
+static void set_splice(struct fs *fs, struct fuse_conn_info *conn)
+{
+    uint32_t room = pipe_max_bytes();
+    bool small = room < WRITE_MIN_BYTES + HEADER_BYTES;
+    if (passthrough_is_on(fs->passthrough) || small) {
+        do_not_want(conn, FUSE_CAP_SPLICE_READ);
+        do_not_want(conn, FUSE_CAP_SPLICE_WRITE);
+        do_not_want(conn, FUSE_CAP_SPLICE_MOVE);
+        conn->max_write = WRITE_MIN_BYTES;
+        return;
+    }
+    want(conn, FUSE_CAP_SPLICE_READ);
+    want(conn, FUSE_CAP_SPLICE_WRITE);
+    want(conn, FUSE_CAP_SPLICE_MOVE);
+    fs->features.splice = have(conn, FUSE_CAP_SPLICE_READ) && have(conn, FUSE_CAP_SPLICE_WRITE);
+    conn->max_write = room - HEADER_BYTES < WRITE_MAX_BYTES ? room - HEADER_BYTES : WRITE_MAX_BYTES;
+}
+
 void session_init(void *userdata, struct fuse_conn_info *conn)
 {
     static const uint64_t wanted[] = {
         FUSE_CAP_ASYNC_READ,  FUSE_CAP_ATOMIC_O_TRUNC,   FUSE_CAP_EXPORT_SUPPORT,
         FUSE_CAP_DONT_MASK,   FUSE_CAP_POSIX_ACL,        FUSE_CAP_PARALLEL_DIROPS,
-        FUSE_CAP_READDIRPLUS, FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_SPLICE_WRITE,
-        FUSE_CAP_SPLICE_MOVE, FUSE_CAP_SPLICE_READ,      FUSE_CAP_EXPLICIT_INVAL_DATA,
+        FUSE_CAP_READDIRPLUS, FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_EXPLICIT_INVAL_DATA,
         FUSE_CAP_ASYNC_DIO,
     };
-    const struct fs *fs = userdata;
+    struct fs *fs = userdata;
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
         want(conn, wanted[i]);
     /* Every change passes through the kernel, so its pages are right: it need not drop them when a time
@@ -60,7 +101,22 @@ void session_init(void *userdata, struct fuse_conn_info *conn)
     do_not_want(conn, FUSE_CAP_WRITEBACK_CACHE);
     if (fs->max_read_bytes)
         conn->max_read = fs->max_read_bytes; /* libfuse wants it said twice */
-    conn->max_write = WRITE_MAX_BYTES;
+#ifdef FUSE_CAP_HANDLE_KILLPRIV_V2
+    /* Else the kernel asks for security.capability before each write. */
+    want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2);
+    fs->features.kill_set_id = have(conn, FUSE_CAP_HANDLE_KILLPRIV_V2);
+#endif
+#ifdef FUSE_CAP_PASSTHROUGH
+    if (passthrough_possible(fs->passthrough)) {
+        want(conn, FUSE_CAP_PASSTHROUGH);
+        if (have(conn, FUSE_CAP_PASSTHROUGH))
+            passthrough_start(fs->passthrough, fuse_session_fd(fs->session));
+    }
+#endif
+#ifdef FUSE_CAP_OVER_IO_URING
+    fs->features.io_uring = have(conn, FUSE_CAP_OVER_IO_URING);
+#endif
+    set_splice(fs, conn);
     conn->max_background = BACKGROUND_MAX;
     conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;
 }

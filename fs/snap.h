@@ -4,6 +4,7 @@
 
 #include "base/container.h"
 #include "fs.h"
+#include "lingering.h"
 #include "opens.h"
 
 #define BLADEFS_DIR ".bladefs"
@@ -40,6 +41,17 @@ void snap_reply_entry(fuse_req_t req, const struct fuse_entry_param *entry);
 int change_begin(struct top *top, uint64_t a, uint64_t b, uint64_t c, uint64_t d) MUST_CHECK;
 void change_end(struct top *top);
 
+/* How long the kernel may keep what it is told of the node's attributes. */
+double snap_keep_seconds(const struct node *node);
+/*
+ * `fi` only in a write: libfuse 3.18 tells it then. Is it for this process to take the set-id bits away from
+ * a file that the caller of `req` writes to or cuts off? As the kernel does it for a file of its own;
+ * capabilities go by themselves, since the backing file is written to.
+ */
+bool snap_kills_set_id(fuse_req_t req, const struct fuse_file_info *fi);
+/* Takes them away where they are, and tells the kernel, which would go on with the old mode. 0 or -errno. */
+int snap_kill_set_id(struct fs *fs, uint64_t inode, int fd) MUST_CHECK;
+
 /* May the name be made in, or renamed into, that directory? 0 or -errno. */
 int snap_name_allowed(const struct held *dir, const char *name, bool directory) MUST_CHECK;
 
@@ -52,8 +64,13 @@ struct snap_file {
     struct opened open;
     int fd;
     uint64_t inode;
-    struct top *top; /* held */
-    bool writes;     /* the engine knows it as a writer */
+    struct top *top;     /* held */
+    struct node *node;   /* in use */
+    struct nodes *nodes; /* where it is */
+    struct lingers lingers;
+    bool writes; /* the engine knows it as a writer */
+    bool passed; /* the kernel reads and writes by itself */
+    bool stores; /* and may do so through a mapping: counted in the node's `stores` */
 };
 static inline struct snap_file *snap_file_of(const struct fuse_file_info *fi)
 {
@@ -97,6 +114,7 @@ void snap_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 void snap_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi);
 #endif
 void snap_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void snap_file_settled(void *fs, struct lingers *lingers); /* lingering.h's callback */
 /* snap_file.c */
 void snap_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void snap_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t off,

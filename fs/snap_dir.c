@@ -64,6 +64,9 @@ void snap_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     dir->fd = steal_fd(&fd);
     dir->inode = ino;
     fi->fh = (uintptr_t)dir;
+    /* All changes of a snapshot's directories pass through the kernel; /snapshots itself gets what `save`
+     * makes. */
+    fi->cache_readdir = fi->keep_cache = !held_is_snapshots(&held);
     opens_add(held.fs->opens, &dir->open, dir_end);
     if (fuse_reply_open(req, fi) < 0)
         dir_close(held.fs, dir);

@@ -27,7 +27,11 @@ void snap_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_
         reply_result(req, r);
         return;
     }
-    ssize_t n = fuse_buf_copy(&out, in, 0);
+    ssize_t n = 0;
+    if (fs_of(req)->features.kill_set_id && snap_kills_set_id(req, fi))
+        n = snap_kill_set_id(fs_of(req), ino, file->fd);
+    if (n == 0)
+        n = fuse_buf_copy(&out, in, 0);
     change_end(file->top);
     if (n < 0)
         reply_result(req, (int)n);

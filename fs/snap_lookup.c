@@ -36,6 +36,11 @@ bool held_is_top(const struct held *held)
     return held->node->top && held->node->top->inode == held->node->inode;
 }
 
+double snap_keep_seconds(const struct node *node)
+{
+    return node->stores > 0 ? 0 : KEEP_SECONDS;
+}
+
 void proc_path(char out[PROC_PATH_BYTES], int fd)
 {
     snprintf(out, PROC_PATH_BYTES, "/proc/self/fd/%d", fd);
@@ -72,16 +77,22 @@ int snap_name_allowed(const struct held *dir, const char *name, bool directory)
     return 0;
 }
 
-static int fill_entry(struct held *held, struct fuse_entry_param *out)
+static void fill_entry(struct held *held, const struct stat *st, struct fuse_entry_param *out)
 {
-    struct fuse_entry_param entry = {.ino = held->node->inode,
+    *out = (struct fuse_entry_param){.ino = held->node->inode,
                                      .generation = held->node->generation,
-                                     .attr_timeout = KEEP_SECONDS,
+                                     .attr = *st,
+                                     .attr_timeout = snap_keep_seconds(held->node),
                                      .entry_timeout = KEEP_SECONDS};
-    if (fstatat(held->fd, "", &entry.attr, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
-        return -errno;
     node_looked_up(held->fs->nodes, held->node);
-    *out = entry;
+}
+
+static int entry_of(struct held *held, struct fuse_entry_param *out)
+{
+    struct stat st;
+    if (fstatat(held->fd, "", &st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    fill_entry(held, &st, out);
     return 0;
 }
 
@@ -98,10 +109,9 @@ int snap_found(struct fs *fs, int fd, struct top *top, struct fuse_entry_param *
         return -EOVERFLOW;
     OWNED_HELD struct held held = {.fs = fs};
     int r = node_learn(fs->nodes, steal_fd(&mine), st.st_ino, top, &held.node);
-    if (r < 0)
-        return r;
-    held.fd = node_fd(fs->nodes, held.node);
-    return held.fd < 0 ? held.fd : fill_entry(&held, out);
+    if (r == 0)
+        fill_entry(&held, &st, out);
+    return r;
 }
 
 /* An entry of /snapshots: a directory with a good name, and its snapshot. */
@@ -142,7 +152,7 @@ static int find_parent(struct held *dir, struct fuse_entry_param *out)
         return virtual_entry(dir->fs, NODE_TOP_ID, out);
     if (held_is_top(dir)) {
         struct held up = {.fs = dir->fs, .node = dir->fs->snapshots, .fd = dir->fs->backing.fd};
-        return fill_entry(&up, out);
+        return entry_of(&up, out);
     }
     int fd = openat(dir->fd, "..", O_PATH | O_CLOEXEC);
     return fd < 0 ? -errno : snap_found(dir->fs, fd, dir->node->top, out);
@@ -162,7 +172,7 @@ void snap_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
         return;
     }
     if (strcmp(name, ".") == 0)
-        r = fill_entry(&dir, &entry);
+        r = entry_of(&dir, &entry);
     else if (strcmp(name, "..") == 0)
         r = find_parent(&dir, &entry);
     else if (held_is_top(&dir) && strcmp(name, BLADEFS_DIR) == 0)

@@ -2,7 +2,10 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/fdio.h"
+#include "base/log.h"
 #include "caller.h"
+#include "passthrough.h"
 #include "snap.h"
 
 /* The kernel sends the right offset for O_APPEND, and does O_DIRECT with buffers that are not aligned here.
@@ -16,12 +19,16 @@ static bool writes(int flags)
 
 static void file_free(struct snap_file *file)
 {
+    if (file->stores)
+        file->node->stores--;
     if (file->writes)
         engine_writer_closed(file->top->source, file->inode, file->fd);
     if (file->fd >= 0)
         close(file->fd);
     if (file->top)
         top_put(file->top);
+    if (file->node)
+        node_put(file->nodes, file->node);
     free(file);
 }
 
@@ -52,46 +59,70 @@ static int file_new(int fd, uint64_t inode, struct top *top, int flags, struct s
     return 0;
 }
 
+/* The mount has ended; what it passed through ended with it. */
 static void file_end(struct fs *fs, struct opened *opened)
 {
     (void)fs;
     file_free(CONTAINER_OF(opened, struct snap_file, open));
 }
 
+void snap_file_settled(void *fs, struct lingers *lingers)
+{
+    (void)fs;
+    file_free(CONTAINER_OF(lingers, struct snap_file, lingers));
+}
+
+/* Under the same number, by which the engine knows it. Without that it stays a writer: nothing is wrong then,
+ * but it cannot be loaded. */
+static void stop_writing(struct snap_file *file)
+{
+    char path[PROC_PATH_BYTES];
+    proc_path(path, file->fd);
+    OWNED_FD reads = open(path, O_RDONLY | O_CLOEXEC);
+    if (reads < 0 || dup3(reads, file->fd, O_CLOEXEC) < 0)
+        log_warn("inode %llu stays open for writing (errno %d)", (unsigned long long)file->inode, errno);
+}
+
 /* Gives it back to nobody: who opened it is gone, or has closed it. */
 static void file_close(struct fs *fs, struct snap_file *file)
 {
     opens_remove(fs->opens, &file->open);
-    file_free(file);
+    passthrough_close(fs->passthrough, file->node, file->passed);
+    if (file->stores) {
+        stop_writing(file);
+        file->lingers.fd = file->fd;
+        lingering_add(fs->lingering, &file->lingers);
+    } else {
+        file_free(file);
+    }
 }
 
-static void file_give(struct fs *fs, struct fuse_file_info *fi, struct snap_file *file)
+/* `node` is in use by the caller. */
+static void file_give(struct fs *fs, struct node *node, struct snap_file *file, struct fuse_file_info *fi)
 {
+    file->nodes = fs->nodes;
+    file->node = node_ref(fs->nodes, node);
+    int id = passthrough_open(fs->passthrough, node, file->fd);
+    file->passed = id > 0;
+    if (file->passed && file->writes && (fi->flags & O_ACCMODE) == O_RDWR) {
+        file->stores = true;
+        node->stores++;
+    }
     opens_add(fs->opens, &file->open, file_end);
     fi->fh = (uintptr_t)file;
-    /* What the kernel has of the file is right: every change passes through it. Nothing is left to do at
-     * close. */
-    fi->keep_cache = 1;
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+    fi->backing_id = id;
+#endif
+    /* What the kernel has of the file is right: every change passes through it, unless passthrough went
+     * around what it has. Nothing is left to do at close. */
+    fi->keep_cache = !passthrough_possible(fs->passthrough);
     fi->noflush = 1;
 }
 
-/* As the kernel does it for a file of its own: who is not root and cuts a file off takes its set-id bits
- * away. */
-static int truncated_by(fuse_req_t req, int fd)
+static int open_it(fuse_req_t req, const struct held *held, const struct fuse_file_info *fi,
+                   struct snap_file **out)
 {
-    struct stat st;
-    if (fuse_req_ctx(req)->uid == 0)
-        return 0;
-    if (fstat(fd, &st) < 0)
-        return -errno;
-    mode_t drop = S_ISUID | (st.st_mode & S_IXGRP ? S_ISGID : 0);
-    if (!(st.st_mode & drop))
-        return 0;
-    return fchmod(fd, st.st_mode & ~(mode_t)S_IFMT & ~drop) < 0 ? -errno : 0;
-}
-
-static int open_it(fuse_req_t req, const struct held *held, int flags, struct snap_file **out)
-{
+    int flags = fi->flags;
     char path[PROC_PATH_BYTES];
     struct top *top = held->node->top;
     uint64_t inode = held->node->inode;
@@ -103,8 +134,8 @@ static int open_it(fuse_req_t req, const struct held *held, int flags, struct sn
     proc_path(path, held->fd);
     int fd = open(path, (flags & ~NOT_PASSED) | O_CLOEXEC);
     r = fd < 0 ? -errno : file_new(fd, inode, top, flags, &file);
-    if (r == 0 && file && cuts)
-        r = truncated_by(req, file->fd);
+    if (r == 0 && file && cuts && snap_kills_set_id(req, NULL))
+        r = snap_kill_set_id(held->fs, inode, file->fd);
     if (cuts)
         change_end(top);
     if (r == 0)
@@ -118,13 +149,15 @@ void snap_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     struct snap_file *file = NULL;
     int r = held_get(fs_of(req), ino, &held);
     if (r == 0)
-        r = open_it(req, &held, fi->flags, &file);
+        r = open_it(req, &held, fi, &file);
     if (r < 0 || !file) {
         reply_result(req, r);
         return;
     }
     struct fs *fs = fs_of(req);
-    file_give(fs, fi, file);
+    file_give(fs, held.node, file, fi);
+    if (file->stores) /* from here on the kernel must ask for its times */
+        (void)fuse_lowlevel_notify_inval_inode(fs->session, ino, -1, 0);
     if (fuse_reply_open(req, fi) < 0)
         file_close(fs, file);
 }
@@ -189,7 +222,11 @@ static void make_and_reply(fuse_req_t req, fuse_ino_t parent, const char *name, 
     }
     if (!name)
         node_keep_open(dir.fs->nodes, entry.ino);
-    file_give(dir.fs, fi, file);
+    struct node *node = node_get(dir.fs->nodes, entry.ino);
+    file_give(dir.fs, node, file, fi);
+    node_put(dir.fs->nodes, node);
+    if (file->stores)
+        entry.attr_timeout = 0;
     if (fuse_reply_create(req, &entry, fi) < 0) {
         file_close(dir.fs, file);
         node_forget(dir.fs->nodes, entry.ino, 1);

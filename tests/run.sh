@@ -3,10 +3,11 @@
 # with gcc and clang, under ASan+UBSan and TSan, then the mount and agent suites and the quickstart with real programs.
 # The last line is "N passed, N failed, N skipped". A test that cannot run says why.
 #   tests/run.sh            everything
-#   tests/run.sh unit       one part: lint, unit, asan, tsan, clang, mount, agent, quickstart, bench
+#   tests/run.sh unit       one part: lint, unit, asan, tsan, clang, mount, newest, agent, quickstart, bench
+#                           (newest: the mount suites again, with the newest libfuse, built from Debian's sources)
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
-parts=${*:-lint clang unit asan tsan mount agent quickstart bench}
+parts=${*:-lint clang unit asan tsan mount newest agent quickstart bench}
 out=$(mktemp -d "${TMPDIR:-/tmp}/bladefs-run.XXXXXX")
 trap 'rm -rf "$out"' EXIT
 passed=0 failed=0 skipped=0
@@ -113,6 +114,16 @@ for part in $parts; do
         mount | agent)
             step "build (ASan, UBSan)" build build-asan -Dwerror=true -Db_sanitize=address,undefined -Db_lundef=false &&
                 shell_suites build-asan tests/"$part"/*.sh
+            ;;
+        newest)
+            libfuse=$PWD/build-libfuse-3.18
+            if ! tests/libfuse.sh 3.18 "$libfuse" >"$out/libfuse.log" 2>&1; then
+                echo "skip the mount suites with the newest libfuse: $(tail -n 1 "$out/libfuse.log")"
+                ((++skipped))
+            elif PKG_CONFIG_PATH=$libfuse/lib/pkgconfig step "build (ASan, UBSan, libfuse 3.18)" \
+                build build-asan-3.18 -Dwerror=true -Db_sanitize=address,undefined -Db_lundef=false; then
+                LD_LIBRARY_PATH=$libfuse/lib shell_suites build-asan-3.18 tests/mount/*.sh
+            fi
             ;;
         quickstart) step "build" build build -Dwerror=true && step "examples/quickstart.sh --once" examples/quickstart.sh --once ;;
         bench) step "build" build build -Dwerror=true && step "tests/bench/run.sh --short" tests/bench/run.sh --short ;;
