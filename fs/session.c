@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "opens.h"
 #include "passthrough.h"
 #include "waits.h"
 
@@ -168,13 +169,23 @@ int session_open(struct fs *fs, struct fuse_args *args, const char *mountpoint, 
     return 0;
 }
 
-/* What was stored through mappings is still in the kernel: it must come in while there is somebody to take
- * it. */
+/*
+ * What was stored through mappings is still in the kernel: it must come in while there is somebody to take
+ * it. syncfs(2) may be back before it has (FUSE has no data integrity there since Linux 6.16); dropping a
+ * file's pages waits for them to be written.
+ */
 static void sync_mount(const struct session *session)
 {
     OWNED_FD fd = open(session->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    OWNED uint64_t *nodes = NULL;
+    size_t count = 0;
     if (fd >= 0 && syncfs(fd) < 0)
         log_warn("syncing %s failed: errno %d", session->mountpoint, errno);
+    int r = opens_written(session->fs->opens, &nodes, &count);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        (void)fuse_lowlevel_notify_inval_inode(session->fuse, nodes[i], 0, 0); /* it may be closed by now */
+    if (r < 0)
+        log_warn("syncing %s failed: errno %d", session->mountpoint, -r);
 }
 
 static void no_action(int number)
