@@ -204,10 +204,16 @@ test_poll_wakes_at_a_change() {
     poll_wakes select "$M/status" "echo start >$M/blades/1/run"
     poll_wakes epoll "$M/blades/1/progress" "echo talk >$M/blades/1/load"
     poll_wakes poll "$M/blades/1/load" "echo nap >$M/blades/1/load"
-    poll_wakes select "$M/store/stats" "mkdir $M/snapshots/more"
-    poll_wakes epoll "$M/store/stats" "rmdir $M/snapshots/more"
+    poll_wakes poll "$M/blades/2/key" "echo new >$M/blades/2/key"
+    mkdir "$M/snapshots/more"
+    poll_wakes poll "$M/snapshots/more/.bladefs/exec" "echo /bin/true >$M/snapshots/more/.bladefs/exec"
+    poll_wakes select "$M/store/stats" "rmdir $M/snapshots/more"
+    poll_wakes epoll "$M/store/stats" "mkdir $M/snapshots/more"
+    rmdir "$M/snapshots/more"
     echo "another page" >"$M/snapshots/nap/www/index.html"
     poll_wakes poll "$M/store/stats" "echo nap >$M/blades/1/load"
+    echo "one more page" >"$M/snapshots/nap/www/index.html"
+    poll_wakes poll "$M/snapshots/nap/.bladefs/stats" "echo nap >$M/blades/1/load"
     (($(stat -c %Y "$M/running") >= $(date +%s) - 3))
 }
 

@@ -443,6 +443,31 @@ test_41_a_lazy_umount_ends_with_its_last_user() {
     second_end
 }
 
+test_42_a_forced_umount_in_use_ends_it() {
+    local pid
+    fresh
+    second
+    pid=$(second_pid)
+    mkdir "$D2/snapshots/x"
+    exec 7>"$D2/snapshots/x/f"
+    umount -f "$D2" 2>/dev/null || true # the kernel cuts the connection, and busy is what it stays
+    within 10 process_gone "$pid"
+    fails_with "$GONE" ls "$D2"
+    second -o remount_stale
+    [[ -e $D2/snapshots/x/f ]]
+    exec 7>&-
+    second_end
+}
+
+test_43_auto_unmount_leaves_nothing_behind() {
+    fresh
+    second -o auto_unmount
+    kill -KILL "$(second_pid)"
+    within 10 not findmnt --mountpoint "$D2"
+    second
+    second_end
+}
+
 # ---- signals ----
 
 # PID's exit status is 0 within seconds; for what this shell started.
