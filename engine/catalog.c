@@ -1,15 +1,18 @@
 /*
- * The catalog's file: opening, the tables and the statements. Version 1:
+ * The catalog's file: opening, the tables and the statements. Version 2:
  *
  *   meta      key -> value: `uuid` (16 bytes, of the store), `place` (boot id, device and inode of STORE when
  *             it was opened last), `closed` (1: it was closed in order)
  *   slots     the blades' places; a key is the slot's permanent id and 32 bytes; `running` is what was
  *             acknowledged last and not unloaded
- *   attrs     owner and mode of a slot (`file` '') and of its control files; slot 0 is blades/any
+ *   attrs     owner and mode of a slot (`file` '') and of its control files; slot 0 is blades/any; `acl`: as
+ *             the xattr system.posix_acl_access has it, NULL: none
  *   images    content id -> the number that the wire uses
  *   names     the last n that a source's name was given; it stays when the running snapshots go
  *   runnings  the running snapshots
  *   clean     a row: nothing was written to the source of that name since this running snapshot was taken
+ *
+ * Version 1 had no attrs.acl: it is added when such a catalog is opened.
  *
  * A full disk must not keep anybody from removing files, and that a source changes is noted here first: so
  * the log is given its room once, keeps it over a close, and is taken up from its beginning again before it
@@ -29,7 +32,7 @@
 #include "base/fdio.h"
 #include "base/log.h"
 
-#define CATALOG_VERSION 1
+#define CATALOG_VERSION 2
 #define LOG_ROOM_BYTES (1 << 20)
 /* Pages of 4 KiB; the largest transaction comes on top. SQLite's own default would need four times the room.
  */
@@ -54,7 +57,8 @@ static const char schema[] =
     " error TEXT NOT NULL) STRICT;"
     "CREATE INDEX slots_running ON slots (running);"
     "CREATE TABLE attrs (slot INTEGER NOT NULL, file TEXT NOT NULL, uid INTEGER NOT NULL,"
-    " gid INTEGER NOT NULL, mode INTEGER NOT NULL, changed_ns INTEGER NOT NULL, PRIMARY KEY (slot, file))"
+    " gid INTEGER NOT NULL, mode INTEGER NOT NULL, changed_ns INTEGER NOT NULL, acl BLOB,"
+    " PRIMARY KEY (slot, file))"
     " WITHOUT ROWID, STRICT;";
 
 #define RUNNING_COLUMNS                                                                                      \
@@ -78,9 +82,10 @@ static const char *const statement_text[CATALOG_STATEMENTS] = {
     [CATALOG_SLOTS] = "SELECT s.id, s.name, s.key_id, s.key_secret, s.old_key_id, s.old_key_secret,"
                       " s.running, s.stopped, s.state_ns, s.error, a.uid, a.gid, a.mode, a.changed_ns"
                       " FROM slots s JOIN attrs a ON a.slot = s.id AND a.file = '' ORDER BY s.id",
-    [CATALOG_ATTR_SET] = "INSERT OR REPLACE INTO attrs VALUES (?, ?, ?, ?, ?, ?)",
+    [CATALOG_ATTR_SET] = "INSERT OR REPLACE INTO attrs (slot, file, uid, gid, mode, changed_ns, acl)"
+                         " VALUES (?, ?, ?, ?, ?, ?, ?)",
     [CATALOG_ATTRS_REMOVE] = "DELETE FROM attrs WHERE slot = ?",
-    [CATALOG_ATTRS] = "SELECT slot, file, uid, gid, mode, changed_ns FROM attrs ORDER BY slot, file",
+    [CATALOG_ATTRS] = "SELECT slot, file, uid, gid, mode, changed_ns, acl FROM attrs ORDER BY slot, file",
     [CATALOG_IMAGE_FIND] = "SELECT number FROM images WHERE content = ?",
     [CATALOG_IMAGE_ADD] = "INSERT INTO images (content) VALUES (?)",
     [CATALOG_IMAGES_PRUNE] = "DELETE FROM images WHERE number = ?1"
@@ -120,19 +125,33 @@ static int read_number(struct catalog *c, const char *sql, int64_t *out, struct 
     return result;
 }
 
-static int make_schema(struct catalog *c, struct err *err)
+/* `sql`, and then the catalog has this program's version. */
+static int change_schema(struct catalog *c, const char *sql, const char *doing, struct err *err)
 {
     char version[96];
     snprintf(version, sizeof(version), "PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
              CATALOG_APPLICATION_ID, CATALOG_VERSION);
-    int r = run_text(c, "BEGIN IMMEDIATE", "make the tables", err);
+    int r = run_text(c, "BEGIN IMMEDIATE", doing, err);
     if (r == 0)
-        r = run_text(c, schema, "make the tables", err);
-    return r < 0 ? r : run_text(c, version, "make the tables", err);
+        r = run_text(c, sql, doing, err);
+    return r < 0 ? r : run_text(c, version, doing, err);
 }
 
-/* Nothing is written before it is known whose file this is and that it is not a newer one. */
-static int check_format(struct catalog *c, bool *fresh, struct err *err)
+static int bring_up_to_date(struct catalog *c, int64_t version, struct err *err)
+{
+    static const char from_1[] = "ALTER TABLE attrs ADD COLUMN acl BLOB";
+    if (version == 0)
+        return change_schema(c, schema, "make the tables", err);
+    if (version == CATALOG_VERSION)
+        return 0;
+    log_info("%s: format %lld becomes %d; an older bladefs cannot open it from now on", c->path,
+             (long long)version, CATALOG_VERSION);
+    return change_schema(c, from_1, "bring the tables up to date", err);
+}
+
+/* Nothing is written before it is known whose file this is and that it is not a newer one. Version 0: it is
+ * a new file. */
+static int check_format(struct catalog *c, int64_t *out, struct err *err)
 {
     int64_t application = 0;
     int64_t version = 0;
@@ -146,8 +165,8 @@ static int check_format(struct catalog *c, bool *fresh, struct err *err)
         r = read_number(c, "SELECT count(*) FROM sqlite_schema", &tables, err);
     if (r < 0)
         return r;
-    *fresh = application == 0 && version == 0 && tables == 0;
-    if (*fresh)
+    *out = version;
+    if (application == 0 && version == 0 && tables == 0)
         return 0;
     if (application != CATALOG_APPLICATION_ID || version < 1)
         return err_set(err, EINVAL, "%s is no catalog of bladefs", c->path);
@@ -286,12 +305,12 @@ static int open_database(struct catalog *c, struct err *err)
         return catalog_fault(c, "be opened", err);
     }
     sqlite3_extended_result_codes(c->db, 1);
-    bool fresh = false;
-    int r = check_format(c, &fresh, err);
+    int64_t version = 0;
+    int r = check_format(c, &version, err);
     if (r == 0)
         r = open_log(c, err);
-    if (r == 0 && fresh)
-        r = make_schema(c, err);
+    if (r == 0)
+        r = bring_up_to_date(c, version, err);
     if (r == 0)
         r = prepare(c, err);
     if (r == 0)

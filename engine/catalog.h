@@ -46,11 +46,13 @@ int catalog_slot_set_key(struct catalog *c, uint32_t id, const struct wire_key *
 int catalog_slots(struct catalog *c, int (*row)(void *arg, const struct catalog_slot *slot), void *arg,
                   struct err *err) MUST_CHECK;
 
-/* Owner and mode of a slot (`file` "") or of a control file of it; slot ENGINE_ANY has files as well. */
+/* Owner, mode and ACL (NULL or empty: none) of a slot (`file` "") or of a control file of it; slot ENGINE_ANY
+ * has files as well. */
 int catalog_attr_set(struct catalog *c, uint32_t slot, const char *file, const struct engine_attr *attr,
-                     struct err *err) MUST_CHECK;
+                     const struct engine_acl *acl, struct err *err) MUST_CHECK;
 int catalog_attrs(struct catalog *c,
-                  int (*row)(void *arg, uint32_t slot, const char *file, const struct engine_attr *attr),
+                  int (*row)(void *arg, uint32_t slot, const char *file, const struct engine_attr *attr,
+                             const struct engine_acl *acl),
                   void *arg, struct err *err) MUST_CHECK;
 
 struct catalog_running {

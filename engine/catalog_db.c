@@ -153,6 +153,18 @@ bool column_blob(const struct query *q, int column, void *out, size_t len_bytes)
     return true;
 }
 
+bool column_bytes(const struct query *q, int column, void *out, size_t room_bytes, size_t *len_bytes)
+{
+    const void *bytes = sqlite3_column_blob(q->statement, column);
+    int len = sqlite3_column_bytes(q->statement, column);
+    if (len < 0 || (size_t)len > room_bytes)
+        return false;
+    if (bytes && len)
+        memcpy(out, bytes, (size_t)len);
+    *len_bytes = bytes ? (size_t)len : 0;
+    return true;
+}
+
 bool column_is_null(const struct query *q, int column)
 {
     return sqlite3_column_type(q->statement, column) == SQLITE_NULL;

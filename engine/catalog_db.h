@@ -86,6 +86,8 @@ int64_t column_int(const struct query *q, int column);
 uint32_t column_id(const struct query *q, int column);
 bool column_text(const struct query *q, int column, char *out, size_t out_bytes);
 bool column_blob(const struct query *q, int column, void *out, size_t len_bytes);
+/* One of any length up to `room_bytes`; NULL is none. */
+bool column_bytes(const struct query *q, int column, void *out, size_t room_bytes, size_t *len_bytes);
 bool column_is_null(const struct query *q, int column);
 /* -EIO: a row of `table` is not what this program wrote. */
 int catalog_damaged(const struct catalog *c, const char *table, struct err *err);

@@ -15,7 +15,7 @@ static void bind_key(struct query *q, const struct wire_key *key)
 }
 
 static int attr_set(struct catalog *c, uint32_t slot, const char *file, const struct engine_attr *attr,
-                    struct err *err)
+                    const struct engine_acl *acl, struct err *err)
 {
     QUERY q = query_on(c, CATALOG_ATTR_SET);
     query_int(&q, slot);
@@ -24,6 +24,10 @@ static int attr_set(struct catalog *c, uint32_t slot, const char *file, const st
     query_int(&q, attr->gid);
     query_int(&q, attr->mode);
     query_int(&q, attr->changed_ns);
+    if (acl && acl->len_bytes)
+        query_blob(&q, acl->bytes, acl->len_bytes);
+    else
+        query_null(&q);
     return query_run(&q, "note an owner and mode", err);
 }
 
@@ -57,7 +61,7 @@ int catalog_slot_add(struct catalog *c, struct catalog_slot *slot, struct err *e
             r = err_set(err, EOVERFLOW, "%s: no slot ids are left", c->path);
     }
     if (r == 0)
-        r = attr_set(c, (uint32_t)id, "", &slot->attr, err);
+        r = attr_set(c, (uint32_t)id, "", &slot->attr, NULL, err);
     r = catalog_end(c, r, err);
     if (r == 0)
         slot->id = (uint32_t)id;
@@ -187,14 +191,15 @@ int catalog_slots(struct catalog *c, int (*row)(void *arg, const struct catalog_
 }
 
 int catalog_attr_set(struct catalog *c, uint32_t slot, const char *file, const struct engine_attr *attr,
-                     struct err *err)
+                     const struct engine_acl *acl, struct err *err)
 {
     HOLD_LOCK(&c->lock);
-    return attr_set(c, slot, file, attr, err);
+    return attr_set(c, slot, file, attr, acl, err);
 }
 
 int catalog_attrs(struct catalog *c,
-                  int (*row)(void *arg, uint32_t slot, const char *file, const struct engine_attr *attr),
+                  int (*row)(void *arg, uint32_t slot, const char *file, const struct engine_attr *attr,
+                             const struct engine_acl *acl),
                   void *arg, struct err *err)
 {
     HOLD_LOCK(&c->lock);
@@ -205,10 +210,12 @@ int catalog_attrs(struct catalog *c,
             return r;
         char file[256];
         struct engine_attr attr;
-        if (!column_text(&q, 1, file, sizeof(file)))
+        struct engine_acl acl;
+        if (!column_text(&q, 1, file, sizeof(file)) ||
+            !column_bytes(&q, 6, acl.bytes, sizeof(acl.bytes), &acl.len_bytes))
             return catalog_damaged(c, "attrs", err);
         column_attr(&q, 2, &attr);
-        r = row(arg, column_id(&q, 0), file, &attr);
+        r = row(arg, column_id(&q, 0), file, &attr, &acl);
         if (r < 0)
             return err_sys(err, -r, "%s: cannot take in the owner and mode of %s", c->path, file);
     }

@@ -178,7 +178,8 @@ static int take_slot(void *arg, const struct catalog_slot *row)
     return rc;
 }
 
-static int take_attr(void *arg, uint32_t id, const char *file, const struct engine_attr *attr)
+static int take_attr(void *arg, uint32_t id, const char *file, const struct engine_attr *attr,
+                     const struct engine_acl *acl)
 {
     struct fleet *fleet = arg;
     struct slot *slot = id == ENGINE_ANY ? NULL : slots_by_id(&fleet->slots, id);
@@ -186,9 +187,9 @@ static int take_attr(void *arg, uint32_t id, const char *file, const struct engi
         return 0;
     if (slot && !file[0]) {
         slot->attr = *attr;
-        return 0;
+        return attr_acl_set(&slot->acl, acl);
     }
-    return attrs_set(slot ? &slot->attrs : &fleet->any_attrs, file, attr);
+    return attrs_set(slot ? &slot->attrs : &fleet->any_attrs, file, attr, acl);
 }
 
 static int make_parts(struct fleet *fleet, struct err *err)

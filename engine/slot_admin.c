@@ -1,6 +1,6 @@
 /*
- * Making, removing and renaming slots, and their owners and modes: the catalog first, on the caller's thread,
- * then memory. `changes` keeps both in the same order.
+ * Making, removing and renaming slots, and their owners, modes and ACLs: the catalog first, on the caller's
+ * thread, then memory. `changes` keeps both in the same order.
  */
 #include <string.h>
 
@@ -212,48 +212,68 @@ int engine_slot_new_key(struct engine *engine, uint32_t id, struct err *err)
     return rc;
 }
 
-/* ---- owners and modes ---- */
+/* ---- owners, modes and ACLs ---- */
 
-static int get_attr(struct fleet *fleet, uint32_t id, const char *file, struct engine_attr *out)
+/* Either of `out` and `acl` may be NULL. */
+static int get_attr(struct fleet *fleet, uint32_t id, const char *file, struct engine_attr *out,
+                    struct engine_acl *acl)
 {
     HOLD_LOCK(&fleet->lock);
     const struct slot *slot = id == ENGINE_ANY ? NULL : slots_by_id(&fleet->slots, id);
     if (id != ENGINE_ANY && !slot)
         return -ENOENT;
-    const struct engine_attr *attr =
-        slot && !file[0] ? &slot->attr : attrs_find(slot ? &slot->attrs : &fleet->any_attrs, file);
-    if (!attr)
+    bool is_slot = slot && !file[0];
+    const struct attr_entry *entry =
+        is_slot ? NULL : attrs_find(slot ? &slot->attrs : &fleet->any_attrs, file);
+    if (!is_slot && !entry)
         return -ENOENT;
-    *out = *attr;
+    if (out)
+        *out = entry ? entry->attr : slot->attr;
+    const struct attr_acl *kept = entry ? &entry->acl : &slot->acl;
+    if (acl) {
+        acl->len_bytes = kept->len_bytes;
+        if (kept->len_bytes)
+            memcpy(acl->bytes, kept->bytes, kept->len_bytes);
+    }
     return 0;
 }
 
 int engine_attr_get(struct engine *engine, uint32_t slot, const char *file, struct engine_attr *out)
 {
-    return get_attr(engine->fleet, slot, file ? file : "", out);
+    return get_attr(engine->fleet, slot, file ? file : "", out, NULL);
 }
 
-static int set_attr(struct fleet *fleet, uint32_t id, const char *file, const struct engine_attr *attr)
+int engine_acl_get(struct engine *engine, uint32_t slot, const char *file, struct engine_acl *out)
+{
+    return get_attr(engine->fleet, slot, file ? file : "", NULL, out);
+}
+
+static int set_attr(struct fleet *fleet, uint32_t id, const char *file, const struct engine_attr *attr,
+                    const struct engine_acl *acl)
 {
     HOLD_LOCK(&fleet->lock);
     struct slot *slot = id == ENGINE_ANY ? NULL : slots_by_id(&fleet->slots, id);
     if (id != ENGINE_ANY && !slot)
         return -ENOENT;
     if (slot && !file[0]) {
-        slot->attr = *attr;
-        return 0;
+        int rc = attr_acl_set(&slot->acl, acl);
+        if (rc == 0)
+            slot->attr = *attr;
+        return rc;
     }
-    return attrs_set(slot ? &slot->attrs : &fleet->any_attrs, file, attr);
+    return attrs_set(slot ? &slot->attrs : &fleet->any_attrs, file, attr, acl);
 }
 
 int engine_attr_set(struct engine *engine, uint32_t slot, const char *file, const struct engine_attr *attr,
-                    struct err *err)
+                    const struct engine_acl *acl, struct err *err)
 {
     struct fleet *fleet = engine->fleet;
     int rc;
     file = file ? file : "";
     if (strlen(file) >= ATTR_FILE_BYTES)
         return err_set(err, EINVAL, "no control file has a name of %zu bytes", strlen(file));
+    if (acl && acl->len_bytes > sizeof acl->bytes)
+        return err_set(err, EINVAL, "an access control list of %zu bytes is too long", acl->len_bytes);
     {
         HOLD_LOCK(&fleet->changes);
         bool there = true;
@@ -263,8 +283,8 @@ int engine_attr_set(struct engine *engine, uint32_t slot, const char *file, cons
         }
         if (!there)
             return err_set(err, ENOENT, "there is no such slot");
-        rc = catalog_attr_set(fleet->options.catalog, slot, file, attr, err);
-        if (rc == 0 && (rc = set_attr(fleet, slot, file, attr)) < 0)
+        rc = catalog_attr_set(fleet->options.catalog, slot, file, attr, acl, err);
+        if (rc == 0 && (rc = set_attr(fleet, slot, file, attr, acl)) < 0)
             err_set(err, -rc, "no memory for owners and modes");
     }
     if (rc == 0)

@@ -88,38 +88,73 @@ void slot_free(struct slot *slot)
     explicit_bzero(&slot->key, sizeof slot->key);
     explicit_bzero(&slot->old_key, sizeof slot->old_key);
     attrs_free(&slot->attrs);
+    free(slot->acl.bytes);
     free(slot);
 }
 
-const struct engine_attr *attrs_find(const struct attr_list *list, const char *file)
+static struct attr_entry *entry_of(const struct attr_list *list, const char *file)
 {
     for (size_t i = 0; i < list->count; i++) {
         if (strcmp(list->at[i].file, file) == 0)
-            return &list->at[i].attr;
+            return &list->at[i];
     }
     return NULL;
 }
 
-int attrs_set(struct attr_list *list, const char *file, const struct engine_attr *attr)
+const struct attr_entry *attrs_find(const struct attr_list *list, const char *file)
 {
-    for (size_t i = 0; i < list->count; i++) {
-        if (strcmp(list->at[i].file, file) == 0) {
-            list->at[i].attr = *attr;
-            return 0;
-        }
-    }
+    return entry_of(list, file);
+}
+
+static struct attr_entry *entry_new(struct attr_list *list, const char *file)
+{
     struct attr_entry *at = realloc(list->at, (list->count + 1) * sizeof *at);
     if (!at)
-        return -ENOMEM;
+        return NULL;
     list->at = at;
-    at[list->count] = (struct attr_entry){.attr = *attr};
+    at[list->count] = (struct attr_entry){0};
     snprintf(at[list->count].file, sizeof at->file, "%s", file);
-    list->count++;
+    return &at[list->count++];
+}
+
+int attr_acl_set(struct attr_acl *to, const struct engine_acl *acl)
+{
+    struct attr_acl new = {.len_bytes = acl ? acl->len_bytes : 0};
+    if (new.len_bytes) {
+        new.bytes = malloc(new.len_bytes);
+        if (!new.bytes)
+            return -ENOMEM;
+        memcpy(new.bytes, acl->bytes, new.len_bytes);
+    }
+    free(to->bytes);
+    *to = new;
+    return 0;
+}
+
+int attrs_set(struct attr_list *list, const char *file, const struct engine_attr *attr,
+              const struct engine_acl *acl)
+{
+    struct attr_acl new = {0};
+    int r = attr_acl_set(&new, acl);
+    if (r < 0)
+        return r;
+    struct attr_entry *entry = entry_of(list, file);
+    if (!entry)
+        entry = entry_new(list, file);
+    if (!entry) {
+        free(new.bytes);
+        return -ENOMEM;
+    }
+    free(entry->acl.bytes);
+    entry->acl = new;
+    entry->attr = *attr;
     return 0;
 }
 
 void attrs_free(struct attr_list *list)
 {
+    for (size_t i = 0; i < list->count; i++)
+        free(list->at[i].acl.bytes);
     free(list->at);
     *list = (struct attr_list){0};
 }

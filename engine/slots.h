@@ -14,9 +14,15 @@
 #define HOLDINGS_MAX 64 /* images of a blade that are remembered */
 #define ATTR_FILE_BYTES 32
 
+struct attr_acl {
+    uint8_t *bytes; /* owned */
+    size_t len_bytes;
+};
+
 struct attr_entry {
     char file[ATTR_FILE_BYTES];
     struct engine_attr attr;
+    struct attr_acl acl;
 };
 
 struct attr_list {
@@ -58,6 +64,7 @@ struct slot {
     struct wire_key key, old_key;
     char error[512];
     struct engine_attr attr;
+    struct attr_acl acl;
     struct attr_list attrs; /* of its control files */
     struct blade blade;
     struct progress progress;
@@ -96,8 +103,10 @@ struct slot *slots_by_key(const struct slots *slots, const char *key_id);
 void slot_free(struct slot *slot); /* wipes its keys; NULL is allowed */
 
 /* NULL: was never set. */
-const struct engine_attr *attrs_find(const struct attr_list *list, const char *file);
-int attrs_set(struct attr_list *list, const char *file, const struct engine_attr *attr) MUST_CHECK;
+const struct attr_entry *attrs_find(const struct attr_list *list, const char *file);
+int attrs_set(struct attr_list *list, const char *file, const struct engine_attr *attr,
+              const struct engine_acl *acl) MUST_CHECK;
+int attr_acl_set(struct attr_acl *to, const struct engine_acl *acl) MUST_CHECK; /* NULL: none */
 void attrs_free(struct attr_list *list);
 
 #endif

@@ -21,11 +21,23 @@ static int give_files(struct fs *fs, uint32_t slot, const struct engine_attr *ow
             continue;
         struct engine_attr attr = *owner;
         attr.mode = row->mode;
-        int r = engine_attr_set(fs->engine, slot, row->name, &attr, &err);
+        int r = engine_attr_set(fs->engine, slot, row->name, &attr, NULL, &err);
         if (r < 0)
             return r;
     }
     return 0;
+}
+
+/* As in any directory: under a set-group-id one the new one has its group, and the bit. */
+static int inherit_group(struct fs *fs, const struct node_id *dir, struct engine_attr *attr)
+{
+    struct stat st;
+    int r = virtual_stat(fs, dir, &st);
+    if (r == 0 && st.st_mode & S_ISGID) {
+        attr->gid = st.st_gid;
+        attr->mode |= S_ISGID;
+    }
+    return r;
 }
 
 void blades_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
@@ -34,7 +46,7 @@ void blades_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
     struct node_id dir = node_id_decode(parent);
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
     struct engine_attr attr = {
-        .uid = ctx->uid, .gid = ctx->gid, .mode = mode & ~ctx->umask & 0777, .changed_ns = clock_wall_ns()};
+        .uid = ctx->uid, .gid = ctx->gid, .mode = mode & ~ctx->umask & 01777, .changed_ns = clock_wall_ns()};
     struct fuse_entry_param entry;
     struct err err = {0};
     uint32_t slot = 0;
@@ -43,6 +55,8 @@ void blades_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
         r = -EEXIST;
     if (r == 0 && !slot_name_is_valid(name, strlen(name)))
         r = -EINVAL;
+    if (r == 0)
+        r = inherit_group(fs, &dir, &attr);
     if (r == 0)
         r = engine_slot_create(fs->engine, name, &attr, &slot, &err);
     if (r == 0 && attr.uid != fs->uid)

@@ -46,7 +46,7 @@ void caller_free(struct caller *caller)
     *caller = (struct caller){0};
 }
 
-static bool in_group(const struct caller *caller, gid_t gid)
+bool caller_in_group(const struct caller *caller, gid_t gid)
 {
     if (caller->gid == gid)
         return true;
@@ -63,7 +63,7 @@ bool caller_mode_allows(const struct caller *caller, uid_t uid, gid_t gid, mode_
     unsigned bits = mode & 7;
     if (caller->uid == uid)
         bits = mode >> 6 & 7;
-    else if (in_group(caller, gid))
+    else if (caller_in_group(caller, gid))
         bits = mode >> 3 & 7;
     return ((unsigned)wanted & ~bits) == 0;
 }

@@ -29,6 +29,7 @@ int caller_of(fuse_req_t req, struct caller *out) MUST_CHECK;
 void caller_free(struct caller *caller);
 #define OWNED_CALLER __attribute__((cleanup(caller_free)))
 
+bool caller_in_group(const struct caller *caller, gid_t gid);
 /* What the classic mode bits allow: may the caller have all of `wanted` (R_OK, W_OK, X_OK)? Pure. */
 bool caller_mode_allows(const struct caller *caller, uid_t uid, gid_t gid, mode_t mode, int wanted);
 

@@ -22,6 +22,9 @@ static const struct fuse_opt known[] = {
     OPTION("-f", foreground),
     OPTION("nonempty", nonempty),
     OPTION("remount_stale", remount_stale),
+    {"allow_other", offsetof(struct options, users), OPTION_USERS_ALL},
+    {"allow_root", offsetof(struct options, users), OPTION_USERS_AND_ROOT},
+    {"noallow_other", offsetof(struct options, users), OPTION_USERS_OWN},
     OPTION("nopassthrough", no_passthrough),
     OPTION("io_uring", io_uring),
     FUSE_OPT_KEY("-h", KEY_HELP),
@@ -149,13 +152,31 @@ static int check(struct options *options, struct err *err)
     return make_absolute(&options->store, err);
 }
 
+/* Where root mounts it is for all, as any other file system is; an ordinary user's is his own until he says
+ * so, and /etc/fuse.conf lets him. */
+static const char *users_option(int users)
+{
+    if (users == OPTION_USERS_DEFAULT)
+        users = geteuid() == 0 ? OPTION_USERS_ALL : OPTION_USERS_OWN;
+    switch (users) {
+    case OPTION_USERS_ALL:
+        return "allow_other";
+    case OPTION_USERS_AND_ROOT:
+        return "allow_root";
+    default:
+        return NULL;
+    }
+}
+
 /* What the mount always has; in front, so that another fsname or subtype counts. */
 static int add_mount_options(struct options *options, struct err *err)
 {
     char *mount = NULL;
     OWNED char *words = NULL;
-    int r = fuse_opt_add_opt(&mount, geteuid() == 0 ? "default_permissions,allow_other,subtype=bladefs"
-                                                    : "default_permissions,subtype=bladefs");
+    const char *users = users_option(options->users);
+    int r = fuse_opt_add_opt(&mount, "default_permissions,subtype=bladefs");
+    if (r == 0 && users)
+        r = fuse_opt_add_opt(&mount, users);
     OWNED char *name = NULL;
     if (r == 0 && asprintf(&name, "fsname=%s", options->store) < 0)
         name = NULL;
@@ -250,6 +271,8 @@ void options_usage(FILE *to)
           "  -o listen=HOST:PORT   where agents dial in (" LISTEN_DEFAULT ")\n"
           "  -o nonempty           mount over a directory that is not empty\n"
           "  -o remount_stale      take over a mount point whose bladefs died; else that is refused\n"
+          "  -o noallow_other      for the user alone who mounts; the default where that is not root\n"
+          "  -o allow_other        for every user, as modes and ACLs say; root's default\n"
           "  -o nopassthrough      reads and writes of snapshots go through this process, not around it\n"
           "                        an fsync say, holds up those of its processor\n"
           "  -o suid,dev           let setuid bits and device nodes below the mount work on this machine\n"

@@ -49,7 +49,7 @@ struct control {
     uint8_t row; /* from 1; in node ids, so never another's */
     enum control_place place;
     const char *name;
-    mode_t mode;
+    mode_t mode; /* in .bladefs: what is taken of the top directory's */
     bool action; /* each look-up gives a node of its own, so that writers do not wait for each other */
     bool fixed;  /* owner and mode do not change */
     int topic;   /* the engine's topic that wakes a poll of it, -1: none */
@@ -103,5 +103,7 @@ int store_exec(const struct control_write *write);
 int show_stats(struct fs *fs, uint64_t owner, struct buf *out, int64_t *changed_ns);
 /* Attributes of a snapshot's top directory. -ESTALE. */
 int top_stat(struct fs *fs, uint64_t inode, struct stat *out) MUST_CHECK;
+struct acl;
+int top_acl(struct fs *fs, uint64_t inode, struct acl *out) MUST_CHECK;
 
 #endif

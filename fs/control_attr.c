@@ -56,8 +56,10 @@ static int access_of(struct fs *fs, const struct control *row, uint64_t owner, s
         int r = top_stat(fs, owner, &top);
         if (r < 0)
             return r;
+        /* It is an xattr of the top directory: who may read or write that one may do so here. */
         out->st_uid = top.st_uid;
         out->st_gid = top.st_gid;
+        out->st_mode = S_IFREG | (top.st_mode & row->mode);
         return 0;
     }
     if (row->fixed)

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "acl.h"
 #include "control.h"
 #include "polls.h"
 #include "snap.h"
@@ -35,6 +36,13 @@ int top_stat(struct fs *fs, uint64_t inode, struct stat *out)
     if (r == 0 && fstatat(held.fd, "", out, AT_EMPTY_PATH) < 0)
         r = -errno;
     return r;
+}
+
+int top_acl(struct fs *fs, uint64_t inode, struct acl *out)
+{
+    OWNED_HELD struct held held = {0};
+    int r = top_held(fs, inode, &held);
+    return r < 0 ? r : snap_acl(held.fd, out);
 }
 
 static int64_t ns_of(struct timespec t)

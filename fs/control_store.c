@@ -1,56 +1,30 @@
 /* What a write to a slot's control files does. */
-#include <fcntl.h>
 #include <string.h>
-#include <sys/syscall.h>
 
+#include "access.h"
 #include "base/log.h"
-#include "caller.h"
 #include "control.h"
-#include "virtual.h"
 #include "waits.h"
 
-/*
- * A load shows the caller's tree to a blade, so the caller must be able to read it: read and search on the
- * snapshot, search on /snapshots.
- */
-static int may_read_source(const struct control_write *write)
-{
-    struct acting acting;
-    int dir = write->fs->backing.fd;
-    int r = acting_begin(write->req, 0, &acting);
-    if (r < 0)
-        return r;
-    if (syscall(SYS_faccessat2, dir, ".", X_OK, AT_EACCESS) < 0 ||
-        syscall(SYS_faccessat2, dir, write->value, R_OK | X_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) < 0)
-        r = -errno;
-    acting_end(&acting);
-    return r;
-}
-
-static int may_read_running(const struct control_write *write)
+/* A load shows a tree to a blade, so the caller must be able to read it. */
+static int may_load(const struct control_write *write)
 {
     OWNED_CALLER struct caller caller = {0};
-    struct stat st;
-    struct node_id runnings = {.kind = NODE_RUNNINGS};
-    int r = virtual_stat(write->fs, &runnings, &st);
-    if (r == 0)
-        r = caller_of(write->req, &caller);
+    char name[NAME_MAX_BYTES + 1];
+    uint64_t n;
+    int r = caller_of(write->req, &caller);
     if (r < 0)
         return r;
-    return caller_mode_allows(&caller, st.st_uid, st.st_gid, st.st_mode, R_OK | X_OK) ? 0 : -EACCES;
+    if (running_name_parse(write->value, write->value_bytes, name, &n))
+        return access_running(write->fs, &caller, write->value);
+    return name_is_valid(write->value, write->value_bytes) ? access_source(write->fs, &caller, write->value)
+                                                           : -EINVAL;
 }
 
 int store_load(const struct control_write *write)
 {
-    char name[NAME_MAX_BYTES + 1];
-    uint64_t n, request = 0;
-    int r;
-    if (running_name_parse(write->value, write->value_bytes, name, &n))
-        r = may_read_running(write);
-    else if (name_is_valid(write->value, write->value_bytes))
-        r = may_read_source(write);
-    else
-        r = -EINVAL;
+    uint64_t request = 0;
+    int r = may_load(write);
     if (r < 0 && r != -ENOENT) /* of what is not there the engine says so, and `error` with it */
         return r;
     struct wait *wait = wait_new(write->fs->waits, write);

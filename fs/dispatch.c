@@ -182,24 +182,51 @@ static void d_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_fi
     GO(fsync, ino, EINVAL, req, ino, datasync, fi);
 }
 
+/* What this directory lists changes without the kernel. */
+static bool lists_anew(const struct fs *fs, fuse_ino_t ino)
+{
+    enum node_kind kind = node_id_decode(ino).kind;
+    return kind == NODE_SNAPSHOT ? ino == fs->snapshots->inode : kind != NODE_RUNNING;
+}
+
+/* After the answer to a reader: the kernel is not to keep it. */
+static void forget_listing(struct fs *fs, fuse_ino_t ino)
+{
+    if (lists_anew(fs, ino) && fs->features.no_opendir)
+        (void)fuse_lowlevel_notify_inval_inode(fs->session, ino, 0, 0);
+}
+
 static void d_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    GO(opendir, ino, ENOTDIR, req, ino, fi);
+    struct fs *fs = fs_of(req);
+    if (fs->features.no_opendir) {
+        fuse_reply_err(req, ENOSYS); /* then it does not ask again, and keeps every listing */
+        return;
+    }
+    fi->fh = 0;
+    fi->cache_readdir = fi->keep_cache = !lists_anew(fs, ino);
+    fuse_reply_open(req, fi);
 }
 
 static void d_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
+    struct fs *fs = fs_of(req);
     GO(readdir, ino, ENOTDIR, req, ino, size, off, fi);
+    forget_listing(fs, ino);
 }
 
 static void d_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
+    struct fs *fs = fs_of(req);
     GO(readdirplus, ino, ENOTDIR, req, ino, size, off, fi);
+    forget_listing(fs, ino);
 }
 
 static void d_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    GO(releasedir, ino, ENOTDIR, req, ino, fi);
+    (void)ino;
+    (void)fi;
+    fuse_reply_err(req, 0);
 }
 
 static void d_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include "base/fdio.h"
+#include "cursors.h"
 #include "opens.h"
 #include "passthrough.h"
 #include "polls.h"
@@ -12,6 +13,7 @@
 
 /* Descriptors of nodes that stay open though nobody uses them: enough for a source tree at work. */
 enum { NODE_FDS_MAX = 32768 };
+enum { CURSORS_MAX = 64 };
 
 static void on_change(void *arg, enum engine_topic topic, uint32_t slot)
 {
@@ -83,6 +85,8 @@ static int make_parts(struct fs *fs, bool passthrough)
     if (r == 0)
         r = lingering_new(snap_file_settled, fs, &fs->lingering);
     if (r == 0)
+        r = cursors_new(CURSORS_MAX, &fs->cursors);
+    if (r == 0)
         r = waits_new(fs->engine, &fs->waits);
     if (r < 0)
         return r;
@@ -100,6 +104,7 @@ int fs_new(struct engine *engine, const struct fs_options *options, struct fs **
     fs->uid = geteuid();
     fs->gid = getegid();
     pthread_mutex_init(&fs->locate_lock, NULL);
+    pthread_mutex_init(&fs->access_lock, NULL);
     int r = make_parts(fs, options->passthrough);
     if (r < 0) {
         fs_free(fs); /* it does not watch the engine yet */
@@ -117,6 +122,8 @@ void fs_release(struct fs *fs)
         opens_end(fs->opens, fs);
     lingering_free(fs->lingering);
     fs->lingering = NULL;
+    cursors_free(fs->cursors);
+    fs->cursors = NULL;
     trees_free(fs->trees);
     fs->trees = NULL;
     if (fs->snapshots)
@@ -139,5 +146,6 @@ void fs_free(struct fs *fs)
     passthrough_free(fs->passthrough);
     backing_close(&fs->backing);
     pthread_mutex_destroy(&fs->locate_lock);
+    pthread_mutex_destroy(&fs->access_lock);
     free(fs);
 }

@@ -18,6 +18,7 @@ struct polls;
 struct opens;
 struct passthrough;
 struct lingering;
+struct cursors;
 
 /* What the kernel and libfuse agreed on; passthrough.h has the rest. */
 struct features {
@@ -25,6 +26,7 @@ struct features {
     bool writeback;
     bool kill_set_id; /* set-id bits are for this process to take away, not for the kernel */
     bool io_uring;
+    bool no_opendir; /* the kernel opens and closes directories by itself */
 };
 
 struct fs {
@@ -38,11 +40,13 @@ struct fs {
     struct opens *opens;
     struct passthrough *passthrough;
     struct lingering *lingering;  /* its files are those of snap_open.c */
+    struct cursors *cursors;      /* of the directories below /snapshots */
     struct features features;     /* set before the first request */
     struct fuse_session *session; /* set before the first request */
     int64_t started_ns;
     struct node *snapshots;      /* /snapshots itself: in use for good */
     pthread_mutex_t locate_lock; /* one search at a time */
+    pthread_mutex_t access_lock; /* one change of an owner, mode or ACL at a time */
     uid_t uid;                   /* the owner of what has none: who runs the program */
     gid_t gid;
     unsigned max_read_bytes;     /* -o max_read=; 0: the kernel's own */

@@ -22,8 +22,6 @@ static const struct row rows[] = {
     {"sync", MOUNT_WORD_PASSED},
     {"dirsync", MOUNT_WORD_PASSED},
     {"noatime", MOUNT_WORD_PASSED},
-    {"allow_other", MOUNT_WORD_PASSED},
-    {"allow_root", MOUNT_WORD_PASSED},
     {"default_permissions", MOUNT_WORD_PASSED},
     {"auto_unmount", MOUNT_WORD_PASSED},
     {"fsname=", MOUNT_WORD_PASSED},

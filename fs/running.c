@@ -119,7 +119,7 @@ static void running_readlink(fuse_req_t req, fuse_ino_t ino)
         fuse_reply_readlink(req, text);
 }
 
-/* An open file or directory keeps the tree: it stays readable when the running snapshot is removed. */
+/* An open file keeps the tree: it stays readable when the running snapshot is removed. */
 static void running_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     OWNED_PLACE struct place place = {0};
@@ -314,8 +314,6 @@ const struct fuse_lowlevel_ops running_ops = {
     .read = running_read,
     .lseek = running_lseek,
     .fsync = running_fsync,
-    .opendir = running_open,
-    .releasedir = running_release,
     .readdir = running_readdir,
     .readdirplus = running_readdirplus,
     .fsyncdir = running_fsync,

@@ -93,6 +93,8 @@ void session_init(void *userdata, struct fuse_conn_info *conn)
     struct fs *fs = userdata;
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
         want(conn, wanted[i]);
+    if (!(conn->capable & FUSE_CAP_POSIX_ACL))
+        log_error("this kernel's FUSE knows no POSIX ACLs: what they deny is allowed, as modes say");
     /* Every change passes through the kernel, so its pages are right: it need not drop them when a time
      * changes. */
     do_not_want(conn, FUSE_CAP_AUTO_INVAL_DATA);
@@ -117,6 +119,7 @@ void session_init(void *userdata, struct fuse_conn_info *conn)
 #ifdef FUSE_CAP_OVER_IO_URING
     fs->features.io_uring = have(conn, FUSE_CAP_OVER_IO_URING);
 #endif
+    fs->features.no_opendir = conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT;
     set_splice(fs, conn);
     conn->max_background = BACKGROUND_MAX;
     conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;

@@ -59,6 +59,10 @@ int snap_name_allowed(const struct held *dir, const char *name, bool directory) 
 /* "/proc/self/fd/<fd>": the way to an O_PATH descriptor for calls that take a path. */
 void proc_path(char out[PROC_PATH_BYTES], int fd);
 
+struct acl;
+/* The access ACL of a file; count 0 where there is none, or the file system keeps none. */
+int snap_acl(int fd, struct acl *out) MUST_CHECK;
+
 /* An open file, in fuse_file_info.fh. */
 struct snap_file {
     struct opened open;
@@ -102,10 +106,8 @@ void snap_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
 void snap_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
                  const char *newname, unsigned flags);
 /* snap_dir.c */
-void snap_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void snap_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void snap_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
-void snap_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void snap_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 /* snap_open.c */
 void snap_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);

@@ -3,94 +3,26 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "cursors.h"
 #include "snap.h"
-
-enum { DIR_BUFFER_BYTES = 32768 };
-
-struct snap_dir {
-    struct opened open;
-    pthread_mutex_t lock;
-    int fd;
-    uint64_t inode;
-    off_t next; /* the offset after what was last taken out of the buffer */
-    size_t at, len_bytes;
-    uint8_t *buffer; /* owned; made at the first read */
-};
-
-static struct snap_dir *dir_of(const struct fuse_file_info *fi)
-{
-    return (struct snap_dir *)(uintptr_t)fi->fh;
-}
-
-static void dir_free(struct snap_dir *dir)
-{
-    pthread_mutex_destroy(&dir->lock);
-    close(dir->fd);
-    free(dir->buffer);
-    free(dir);
-}
-
-static void dir_end(struct fs *fs, struct opened *opened)
-{
-    (void)fs;
-    dir_free(CONTAINER_OF(opened, struct snap_dir, open));
-}
-
-static void dir_close(struct fs *fs, struct snap_dir *dir)
-{
-    opens_remove(fs->opens, &dir->open);
-    dir_free(dir);
-}
-
-void snap_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-    OWNED_HELD struct held held = {0};
-    int r = held_get(fs_of(req), ino, &held);
-    if (r < 0) {
-        reply_result(req, r);
-        return;
-    }
-    OWNED_FD fd = openat(held.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) {
-        fuse_reply_err(req, errno);
-        return;
-    }
-    struct snap_dir *dir = calloc(1, sizeof(*dir));
-    if (!dir) {
-        fuse_reply_err(req, ENOMEM);
-        return;
-    }
-    pthread_mutex_init(&dir->lock, NULL);
-    dir->fd = steal_fd(&fd);
-    dir->inode = ino;
-    fi->fh = (uintptr_t)dir;
-    /* All changes of a snapshot's directories pass through the kernel; /snapshots itself gets what `save`
-     * makes. */
-    fi->cache_readdir = fi->keep_cache = !held_is_snapshots(&held);
-    opens_add(held.fs->opens, &dir->open, dir_end);
-    if (fuse_reply_open(req, fi) < 0)
-        dir_close(held.fs, dir);
-}
-
-void snap_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-    (void)ino;
-    dir_close(fs_of(req), dir_of(fi));
-    fuse_reply_err(req, 0);
-}
 
 void snap_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-    (void)ino;
-    int fd = dir_of(fi)->fd;
-    reply_result(req, (datasync ? fdatasync(fd) : fsync(fd)) < 0 ? -errno : 0);
+    OWNED_HELD struct held held = {0};
+    (void)fi;
+    int r = held_get(fs_of(req), ino, &held);
+    if (r == 0) {
+        OWNED_FD fd = openat(held.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        r = fd < 0 || (datasync ? fdatasync(fd) : fsync(fd)) < 0 ? -errno : 0;
+    }
+    reply_result(req, r);
 }
 
 /* The next entry, which stays until it is taken: 1, 0 at the end, or -errno. */
-static int dir_peek(struct snap_dir *dir, const struct dirent64 **out)
+static int dir_peek(struct cursor *dir, const struct dirent64 **out)
 {
     if (dir->at == dir->len_bytes) {
-        ssize_t n = getdents64(dir->fd, dir->buffer, DIR_BUFFER_BYTES);
+        ssize_t n = getdents64(dir->fd, dir->buffer, CURSOR_BUFFER_BYTES);
         if (n <= 0)
             return n < 0 ? -errno : 0;
         dir->at = 0;
@@ -100,25 +32,26 @@ static int dir_peek(struct snap_dir *dir, const struct dirent64 **out)
     return 1;
 }
 
-static void dir_take(struct snap_dir *dir, const struct dirent64 *entry)
+static void dir_take(struct cursor *dir, const struct dirent64 *entry)
 {
     dir->next = entry->d_off;
     dir->at += entry->d_reclen;
 }
 
-static int dir_seek(struct snap_dir *dir, off_t off)
+/* At `off`, wherever the last reader is. */
+static int dir_open(const struct held *held, off_t off, struct cursor **out)
 {
-    if (!dir->buffer) {
-        dir->buffer = malloc(DIR_BUFFER_BYTES);
-        if (!dir->buffer)
-            return -ENOMEM;
+    OWNED_CURSOR struct cursor *dir = off ? cursor_take(held->fs->cursors, held->node->inode, off) : NULL;
+    if (!dir) {
+        OWNED_FD fd = openat(held->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0 || (off && lseek(fd, off, SEEK_SET) < 0))
+            return -errno;
+        int r = cursor_new(steal_fd(&fd), held->node->inode, &dir);
+        if (r < 0)
+            return r;
+        dir->next = off;
     }
-    if (off == dir->next && off != 0)
-        return 0;
-    if (lseek(dir->fd, off, SEEK_SET) < 0)
-        return -errno;
-    dir->at = dir->len_bytes = 0;
-    dir->next = off;
+    *out = STEAL(dir);
     return 0;
 }
 
@@ -169,11 +102,11 @@ static int add_entry(struct filling *filling, struct held *held, const struct di
     return 0;
 }
 
-static int fill(struct filling *filling, struct held *held, struct snap_dir *dir, off_t off)
+static int fill(struct filling *filling, struct held *held, struct cursor *dir)
 {
     const struct dirent64 *entry = NULL;
-    int r = dir_seek(dir, off);
-    while (r == 0 && (r = dir_peek(dir, &entry)) > 0 && entry) {
+    int r;
+    while ((r = dir_peek(dir, &entry)) > 0 && entry) {
         r = is_shown(held, entry) ? add_entry(filling, held, entry) : 0;
         if (r == 1)
             return 0;
@@ -185,17 +118,28 @@ static int fill(struct filling *filling, struct held *held, struct snap_dir *dir
     return r;
 }
 
-static void read_dir(fuse_req_t req, size_t size, off_t off, struct fuse_file_info *fi, bool plus)
+static int read_entries(struct filling *filling, struct held *held, off_t off)
+{
+    OWNED_CURSOR struct cursor *dir = NULL;
+    size_t room_bytes = filling->left_bytes;
+    int r = dir_open(held, off, &dir);
+    if (r == 0 && dir) {
+        r = fill(filling, held, dir);
+        /* At the end the kernel asks once more. */
+        if (r == 0 && filling->left_bytes < room_bytes)
+            cursor_keep(held->fs->cursors, STEAL(dir));
+    }
+    return r;
+}
+
+static void read_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool plus)
 {
     OWNED_HELD struct held held = {0};
-    struct snap_dir *dir = dir_of(fi);
     OWNED char *reply = malloc(size);
     struct filling filling = {.req = req, .at = reply, .left_bytes = size, .plus = plus};
-    int r = reply ? held_get(fs_of(req), dir->inode, &held) : -ENOMEM;
-    if (r == 0) {
-        HOLD_LOCK(&dir->lock);
-        r = fill(&filling, &held, dir, off);
-    }
+    int r = reply ? held_get(fs_of(req), ino, &held) : -ENOMEM;
+    if (r == 0)
+        r = read_entries(&filling, &held, off);
     /* An error is for the next call when there is something to give now: entries already counted must go out.
      */
     if (r < 0 && filling.left_bytes == size)
@@ -206,12 +150,12 @@ static void read_dir(fuse_req_t req, size_t size, off_t off, struct fuse_file_in
 
 void snap_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-    (void)ino;
-    read_dir(req, size, off, fi, false);
+    (void)fi;
+    read_dir(req, ino, size, off, false);
 }
 
 void snap_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-    (void)ino;
-    read_dir(req, size, off, fi, true);
+    (void)fi;
+    read_dir(req, ino, size, off, true);
 }

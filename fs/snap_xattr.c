@@ -1,6 +1,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "acl.h"
 #include "caller.h"
 #include "snap.h"
 
@@ -9,7 +10,19 @@ enum { XATTR_MAX_BYTES = 65536 };
 /* ACLs are set as the caller: who is not in the file's group loses the set-group-id bit then. */
 static bool is_acl(const char *name)
 {
-    return strncmp(name, "system.posix_acl_", strlen("system.posix_acl_")) == 0;
+    return strncmp(name, ACL_XATTR_BEGIN, strlen(ACL_XATTR_BEGIN)) == 0;
+}
+
+int snap_acl(int fd, struct acl *out)
+{
+    char path[PROC_PATH_BYTES];
+    uint8_t bytes[ACL_MAX_BYTES];
+    proc_path(path, fd);
+    ssize_t n = getxattr(path, ACL_ACCESS_XATTR, bytes, sizeof(bytes));
+    out->count = 0;
+    if (n < 0)
+        return errno == ENODATA || errno == EOPNOTSUPP ? 0 : -errno;
+    return acl_parse(bytes, (size_t)n, out);
 }
 
 void snap_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
@@ -70,7 +83,8 @@ static void reply_xattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
     }
     ssize_t n = name ? getxattr(path, name, bytes, room) : listxattr(path, bytes, room);
     if (n < 0)
-        fuse_reply_err(req, errno);
+        /* Of a file system without ACLs: the kernel asks at each permission check, and takes no other no. */
+        fuse_reply_err(req, name && errno == EOPNOTSUPP && is_acl(name) ? ENODATA : errno);
     else if (size == 0)
         fuse_reply_xattr(req, (size_t)n);
     else

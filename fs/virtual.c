@@ -77,10 +77,11 @@ static int stat_slot(struct fs *fs, uint32_t id, struct stat *out)
 
 static int stat_bladefs(struct fs *fs, uint64_t top_inode, struct stat *out)
 {
-    struct stat top, st = {.st_mode = S_IFDIR | 0755, .st_nlink = 2};
+    struct stat top, st = {.st_nlink = 2};
     int r = top_stat(fs, top_inode, &top);
     if (r < 0)
         return r;
+    st.st_mode = S_IFDIR | (top.st_mode & 0777);
     st.st_uid = top.st_uid;
     st.st_gid = top.st_gid;
     st.st_atim = st.st_mtim = st.st_ctim = top.st_ctim;
@@ -234,6 +235,12 @@ void virtual_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
         fuse_reply_entry(req, &entry);
 }
 
+/* Every walk from the top asks for its attributes, once they are too old; and they never change. */
+static double keep_seconds(const struct node_id *id)
+{
+    return id->kind == NODE_TOP || id->kind == NODE_STORE ? KEEP_SECONDS : 0;
+}
+
 void virtual_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct node_id id = node_id_decode(ino);
@@ -243,7 +250,7 @@ void virtual_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     if (r < 0)
         reply_result(req, r);
     else
-        fuse_reply_attr(req, &st, 0);
+        fuse_reply_attr(req, &st, keep_seconds(&id));
 }
 
 static void virtual_readlink(fuse_req_t req, fuse_ino_t ino)
@@ -262,11 +269,13 @@ const struct fuse_lowlevel_ops virtual_ops = {
     .lookup = virtual_lookup,
     .getattr = virtual_getattr,
     .setattr = virtual_setattr,
+    .setxattr = virtual_setxattr,
+    .getxattr = virtual_getxattr,
+    .listxattr = virtual_listxattr,
+    .removexattr = virtual_removexattr,
     .readlink = virtual_readlink,
-    .opendir = virtual_opendir,
     .readdir = virtual_readdir,
     .readdirplus = virtual_readdirplus,
-    .releasedir = virtual_releasedir,
     .fsyncdir = virtual_fsyncdir,
     .mkdir = blades_mkdir,
     .rmdir = blades_rmdir,

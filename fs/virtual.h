@@ -40,11 +40,15 @@ void virtual_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 /* virtual_setattr.c */
 void virtual_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
                      struct fuse_file_info *fi);
+/* virtual_xattr.c */
+void virtual_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
+                      int flags);
+void virtual_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
+void virtual_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+void virtual_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
 /* virtual_dir.c */
-void virtual_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void virtual_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void virtual_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
-void virtual_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void virtual_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 /* blades.c */
 void blades_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);

@@ -15,6 +15,8 @@
 #include "base/log.h"
 #include "instance.h"
 #include "options.h"
+#include "rights.h"
+#include "runtime.h"
 
 #define RING_ENTRIES 256
 
@@ -135,13 +137,13 @@ static int run(const struct options *options, struct err *err)
     struct signals signals = {.fd = -1, .poll = {.done = signalled}};
     struct agent *agent = NULL;
 
-    if (geteuid() != 0)
-        return err_set(
-            err, EPERM,
-            "it must run as root: it makes files of any owner, mounts overlays and starts containers");
-    int r = read_key(options->key_file, &key, err);
+    int r = rights_take(err);
+    if (r == 0)
+        r = read_key(options->key_file, &key, err);
     if (r == 0)
         r = open_dir(options->dir, path, &dirfd, &lock, err);
+    if (r == 0)
+        r = runtime_root_below(path, err);
     if (r == 0)
         r = block_signals(&signals.fd, err);
     if (r == 0)

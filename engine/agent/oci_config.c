@@ -44,6 +44,16 @@ static const struct mount_row mounts_always[] = {
     {"/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro"},
 };
 
+/* The group tty is nobody there, and a sysfs is the network namespace's owner's. */
+static const struct mount_row mounts_of_user[] = {
+    {"/proc", "proc", "proc", "nosuid,noexec,nodev"},
+    {"/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=65536k"},
+    {"/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620"},
+    {"/dev/shm", "tmpfs", "shm", "nosuid,noexec,nodev,mode=1777,size=65536k"},
+    {"/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"},
+    {"/sys", "bind", "/sys", "rbind,nosuid,noexec,nodev,ro"},
+};
+
 static const struct mount_row mounts_systemd[] = {
     {"/run", "tmpfs", "tmpfs", "nosuid,nodev,strictatime,mode=755"},
     {"/run/lock", "tmpfs", "tmpfs", "nosuid,nodev,noexec,strictatime,mode=1777"},
@@ -122,8 +132,8 @@ static json_t *mounts_json(const struct oci_config *c, struct err *err)
 {
     json_t *mounts = json_array();
     for (size_t i = 0; i < COUNT(mounts_always); i++)
-        json_array_append_new(mounts, mount_json(&mounts_always[i]));
-    if (c->cgroups != OCI_CGROUPS_NONE) {
+        json_array_append_new(mounts, mount_json(c->of_user ? &mounts_of_user[i] : &mounts_always[i]));
+    if (!c->of_user && c->cgroups != OCI_CGROUPS_NONE) {
         struct mount_row row = {"/sys/fs/cgroup", "cgroup", "cgroup",
                                 c->systemd ? "nosuid,noexec,nodev,relatime,rw"
                                            : "nosuid,noexec,nodev,relatime,ro"};

@@ -33,6 +33,7 @@ struct oci_config {
     char *const *binds;   /* "SRC:DST", both absolute; NULL-terminated or NULL */
     char *const *caps;    /* "CAP_..." or without the CAP_, beyond the defaults; NULL-terminated or NULL */
     enum oci_cgroups cgroups; /* what the host has */
+    bool of_user;             /* root of a user namespace starts it: no more than he may is asked for */
     uint64_t nofile;          /* soft and hard */
 };
 

@@ -9,6 +9,7 @@
 
 #include "base/fdio.h"
 #include "oci_config.h"
+#include "rights.h"
 
 #define SKELETON "instance/current/skeleton"
 #define XATTR_LIST_MAX_BYTES ((size_t)64 << 10)
@@ -123,11 +124,12 @@ static int make_upper(int agent_fd, int instance_fd, const struct instance_spec 
     if (upper < 0 || pristine < 0)
         return err_sys(err, errno, "cannot open %s", upper < 0 ? "the upper directory" : spec->lowers[0]);
     /* Without these the overlay would mount, and then lose deletions. */
-    if (fsetxattr(upper, "trusted.bladefs.probe", "y", 1, 0) < 0)
+    const char *probe = rights_are_roots() ? "trusted.bladefs.probe" : "user.bladefs.probe";
+    if (fsetxattr(upper, probe, "y", 1, 0) < 0)
         return err_sys(err, errno,
-                       "the file system of the agent's directory keeps no trusted.* xattrs, "
-                       "which an overlay needs (use ext4, xfs, btrfs or tmpfs; run as root)");
-    if (fremovexattr(upper, "trusted.bladefs.probe") < 0)
+                       "the file system of the agent's directory keeps no xattrs, "
+                       "which an overlay needs (use ext4, xfs or btrfs, or, as root, tmpfs)");
+    if (fremovexattr(upper, probe) < 0)
         return err_sys(err, errno, "cannot remove an xattr of the upper directory");
     int r = copy_root_attributes(pristine, upper);
     return r < 0 ? err_sys(err, -r, "cannot give the upper directory its attributes") : 0;
@@ -171,8 +173,9 @@ int overlay_mount(int agent_fd, const struct instance_spec *spec, struct err *er
     char options[4096]; /* a page is what mount(2) takes */
     /* Paths relative to DIR: DIR's own may have any character, also ':' and ','. */
     int n = snprintf(options, sizeof(options),
-                     "index=on,redirect_dir=on,metacopy=off,xino=auto,"
-                     "upperdir=instance/current/upper,workdir=instance/current/work,lowerdir=");
+                     "index=on,%s,xino=auto,"
+                     "upperdir=instance/current/upper,workdir=instance/current/work,lowerdir=",
+                     rights_are_roots() ? "redirect_dir=on,metacopy=off" : "userxattr");
     for (unsigned i = 0; i < spec->lower_count && n < (int)sizeof(options); i++)
         n += snprintf(options + n, sizeof(options) - (size_t)n, "%s%s", i ? ":" : "", spec->lowers[i]);
     if (n >= (int)sizeof(options))

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "command.h"
 #include "program_file.h"
+#include "rights.h"
 
 #define SEARCH_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define PROBE_TIMEOUT_MS 10000
@@ -29,6 +30,24 @@ static const char *const inits[] = {
     "/usr/libexec/docker/docker-init",
     "/usr/bin/tini",
 };
+
+static char root_of_users[PATH_MAX];
+
+const char *runtime_root(void)
+{
+    return root_of_users[0] ? root_of_users : RUNTIME_ROOT;
+}
+
+int runtime_root_below(const char *dir, struct err *err)
+{
+    if (rights_are_roots())
+        return 0;
+    if (snprintf(root_of_users, sizeof(root_of_users), "%s/run", dir) >= (int)sizeof(root_of_users))
+        return err_set(err, ENAMETOOLONG, "%.100s...: the path is too long", dir);
+    if (mkdir(root_of_users, 0700) < 0 && errno != EEXIST)
+        return err_sys(err, errno, "cannot make %.300s", root_of_users);
+    return 0;
+}
 
 void runtime_boot_id(char out[40])
 {
@@ -60,10 +79,10 @@ uint64_t runtime_nofile(void)
 
 int runtime_delete(const char *runtime, const char *id, struct err *err)
 {
-    const char *const argv[] = {runtime, "--root", RUNTIME_ROOT, "delete", "--force", id, NULL};
+    const char *const argv[] = {runtime, "--root", runtime_root(), "delete", "--force", id, NULL};
     OWNED_BUF struct buf output = BUF_EMPTY;
     char state[PATH_MAX];
-    snprintf(state, sizeof(state), RUNTIME_ROOT "/%s", id);
+    snprintf(state, sizeof(state), "%s/%s", runtime_root(), id);
     if (access(state, F_OK) < 0)
         return 0;
     int r = command_run((char *const *)argv, RUNTIME_TIMEOUT_MS, &output, err);
@@ -77,7 +96,7 @@ int runtime_delete(const char *runtime, const char *id, struct err *err)
 
 void runtime_delete_all(const char *runtime, const char *prefix)
 {
-    OWNED_DIR dir = opendir(RUNTIME_ROOT);
+    OWNED_DIR dir = opendir(runtime_root());
     struct dirent *entry;
     while (dir && (entry = readdir(dir))) {
         struct err err = {0};
@@ -149,6 +168,7 @@ static int make_probe(int dirfd, const struct runtime *runtime, struct err *err)
                                 .snapshot = "",
                                 .binds = binds,
                                 .cgroups = runtime_cgroups(),
+                                .of_user = !rights_are_roots(),
                                 .nofile = runtime_nofile()};
     OWNED char *json = NULL;
     int r = oci_config_json(&config, &json, err);
@@ -172,7 +192,7 @@ static int run_probe(int dirfd, const char *dir, struct runtime *runtime, struct
         return err_set(err, ENAMETOOLONG, "%.100s...: the path is too long", dir);
     snprintf(id, sizeof(id), "probe-%" PRIx64 "-%" PRIx64 "-%d", (uint64_t)st.st_dev, (uint64_t)st.st_ino,
              (int)getpid());
-    const char *argv[] = {runtime->path, "--root", RUNTIME_ROOT, "run", "--bundle", bundle, id, NULL};
+    const char *argv[] = {runtime->path, "--root", runtime_root(), "run", "--bundle", bundle, id, NULL};
     OWNED_BUF struct buf output = BUF_EMPTY;
     int r = command_run((char *const *)argv, PROBE_TIMEOUT_MS, &output, err);
     struct err ignored;

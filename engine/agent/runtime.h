@@ -13,6 +13,10 @@
 
 /* Where the runtimes keep what they know of our containers: gone at boot, and short. */
 #define RUNTIME_ROOT "/run/bladefs"
+/* Where this process' is: that, or for who is not root DIR/run. */
+const char *runtime_root(void);
+/* Once at the start, when the agent's directory is known. */
+int runtime_root_below(const char *dir, struct err *err) MUST_CHECK;
 #define RUNTIME_TIMEOUT_MS 60000
 
 struct runtime {

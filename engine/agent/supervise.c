@@ -63,7 +63,7 @@ void supervise_over(struct supervisor *s)
     supervise_pump(s);
     if (!s->made)
         return;
-    const char *argv[] = {s->spec.runtime, "--root", RUNTIME_ROOT, "delete", "--force", s->spec.id, NULL};
+    const char *argv[] = {s->spec.runtime, "--root", runtime_root(), "delete", "--force", s->spec.id, NULL};
     int pid = command_start((char *const *)argv, -1, -1, &err);
     if (pid < 0)
         log_warn("%s", err.message);
@@ -244,6 +244,9 @@ static int open_directories(struct supervisor *s)
     if (len <= suffix || len >= sizeof(dir) || strcmp(s->current + len - suffix, CURRENT_SUFFIX) != 0)
         return -EINVAL;
     snprintf(dir, sizeof(dir), "%.*s", (int)(len - suffix), s->current);
+    int r = runtime_root_below(dir, NULL);
+    if (r < 0)
+        return r;
     s->agent_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     s->current_fd = open(s->current, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->agent_fd < 0 || s->current_fd < 0)

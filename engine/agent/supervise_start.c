@@ -10,6 +10,7 @@
 #include "command.h"
 #include "oci_config.h"
 #include "overlay.h"
+#include "rights.h"
 #include "runtime.h"
 
 #define RUNTIME_LOG "bundle/runtime.log"
@@ -42,6 +43,7 @@ static int write_config(struct supervisor *s, struct err *err)
         .binds = s->spec.binds,
         .caps = s->spec.caps,
         .cgroups = runtime_cgroups(),
+        .of_user = !rights_are_roots(),
         .nofile = runtime_nofile(),
     };
     OWNED char *json = NULL;
@@ -61,9 +63,9 @@ static int forget(const struct supervisor *s, const char *name)
 /* `runtime run --detach`: it returns when the container's first process is there. */
 static int start_runtime(struct supervisor *s, struct err *err)
 {
-    const char *argv[] = {s->spec.runtime, "--root",     RUNTIME_ROOT, "--log",    RUNTIME_LOG,
-                          "--log-format",  "json",       "run",        "--bundle", "bundle",
-                          "--pid-file",    "bundle/pid", "--detach",   s->spec.id, NULL};
+    const char *argv[] = {s->spec.runtime, "--root",     runtime_root(), "--log",    RUNTIME_LOG,
+                          "--log-format",  "json",       "run",          "--bundle", "bundle",
+                          "--pid-file",    "bundle/pid", "--detach",     s->spec.id, NULL};
     int ends[2];
     if (forget(s, RUNTIME_LOG) < 0 || forget(s, "bundle/pid") < 0 || fchdir(s->current_fd) < 0 ||
         pipe2(ends, O_CLOEXEC) < 0)

@@ -6,6 +6,7 @@
 #include <sys/sysmacros.h>
 
 #include "images_disk.h"
+#include "rights.h"
 
 static int bad(struct err *err, const char *what)
 {
@@ -18,10 +19,10 @@ static int check_overlay_marks(const struct blob_image *image, uint32_t inode, c
 {
     if (S_ISCHR(in->mode) && in->rdev_major == 0 && in->rdev_minor == 0)
         return bad(err, "it has a character device 0:0");
-    static const char mark[] = "trusted.overlay.";
+    const char *mark = rights_are_roots() ? "trusted.overlay." : "user.overlay.";
     struct blob_xattr x;
     for (uint32_t k = 0; in->xattr_set && blob_image_xattr(image, in->xattr_set, k, &x); k++)
-        if (x.name_bytes >= sizeof(mark) - 1 && memcmp(x.name, mark, sizeof(mark) - 1) == 0)
+        if (x.name_bytes >= strlen(mark) && memcmp(x.name, mark, strlen(mark)) == 0)
             return err_set(err, EBADMSG, "the image is damaged: inode %u has an overlay's attribute", inode);
     return 0;
 }

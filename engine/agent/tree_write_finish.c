@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "rights.h"
 #include "tree_write.h"
 
 #define XATTR_LIST_BYTES 65536 /* XATTR_LIST_MAX */
@@ -66,6 +67,12 @@ static int remove_strange_xattrs(const struct tree *t, uint32_t inode, const cha
     return r < 0 ? r : 1;
 }
 
+/* Owners, and attributes that only root gives, are not kept on an ordinary user's blade. */
+static bool beyond_us(int code)
+{
+    return (code == EPERM || code == EINVAL) && !rights_are_roots();
+}
+
 static int set_xattrs(const struct tree *t, uint32_t inode, uint32_t set, const char *path)
 {
     char now[4096];
@@ -84,7 +91,7 @@ static int set_xattrs(const struct tree *t, uint32_t inode, uint32_t set, const 
             if (len >= 0 && (size_t)len == x.value_bytes && memcmp(now, x.value, x.value_bytes) == 0)
                 continue;
         }
-        if (lsetxattr(path, name, x.value, x.value_bytes, 0) < 0)
+        if (lsetxattr(path, name, x.value, x.value_bytes, 0) < 0 && !beyond_us(errno))
             return -errno;
     }
     return 0;
@@ -101,7 +108,7 @@ int tree_set_attributes(const struct tree *tree, int dirfd, const char *name, ui
     char path[NAME_MAX + 32];
     entry_path(dirfd, name, path);
 
-    if (fchownat(dirfd, name, in.uid, in.gid, AT_SYMLINK_NOFOLLOW) < 0)
+    if (fchownat(dirfd, name, in.uid, in.gid, AT_SYMLINK_NOFOLLOW) < 0 && !beyond_us(errno))
         return failed(tree, inode, errno, "set the owner of", err);
     if (!S_ISLNK(in.mode) && fchmodat(dirfd, name, in.mode & 07777, 0) < 0)
         return failed(tree, inode, errno, "set the mode of", err);

@@ -67,6 +67,13 @@ struct engine_attr {
     int64_t changed_ns; /* of owner and mode */
 };
 
+/* The access control list beside an owner and mode: bytes that the engine keeps and does not look into. */
+#define ENGINE_ACL_MAX_BYTES 4096
+struct engine_acl {
+    size_t len_bytes; /* 0: there is none */
+    uint8_t bytes[ENGINE_ACL_MAX_BYTES];
+};
+
 struct engine_slot {
     uint32_t id;
     char name[NAME_MAX_BYTES + 1];
@@ -94,12 +101,13 @@ int engine_slot_list(struct engine *engine, struct engine_slot **out, size_t *co
  * Blocks. */
 int engine_slot_new_key(struct engine *engine, uint32_t id, struct err *err) MUST_CHECK;
 
-/* Owner and mode of a slot (`file` NULL) or of one of its control files, kept in the catalog. get: -ENOENT
- * when they were never set. set blocks. */
+/* Owner, mode and ACL of a slot (`file` NULL) or of one of its control files, kept in the catalog. get:
+ * -ENOENT when they were never set. set blocks; `acl` NULL: none. */
 int engine_attr_get(struct engine *engine, uint32_t slot, const char *file,
                     struct engine_attr *out) MUST_CHECK;
+int engine_acl_get(struct engine *engine, uint32_t slot, const char *file, struct engine_acl *out) MUST_CHECK;
 int engine_attr_set(struct engine *engine, uint32_t slot, const char *file, const struct engine_attr *attr,
-                    struct err *err) MUST_CHECK;
+                    const struct engine_acl *acl, struct err *err) MUST_CHECK;
 
 /* What a control file reads as: appended to `out`, whole; `changed_ns` (may be NULL): when it last changed.
  */

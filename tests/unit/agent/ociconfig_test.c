@@ -124,6 +124,22 @@ static void systemd_is_pid_1_itself(void **state)
     json_decref(root);
 }
 
+/* What root of a user namespace cannot mount is not asked for. */
+static void an_ordinary_users_blade(void **state)
+{
+    (void)state;
+    struct oci_config c = config();
+    c.of_user = true;
+    json_t *root = parsed(&c);
+    const json_t *sys = mount_at(root, "/sys");
+    assert_string_equal(json_string_value(json_object_get(sys, "type")), "bind");
+    assert_true(has(json_object_get(sys, "options"), "ro"));
+    assert_false(has(json_object_get(mount_at(root, "/dev/pts"), "options"), "gid=5"));
+    assert_null(mount_at(root, "/sys/fs/cgroup"));
+    assert_non_null(mount_at(root, OCI_INIT_PATH));
+    json_decref(root);
+}
+
 static void capabilities(void **state)
 {
     (void)state;
@@ -190,8 +206,11 @@ static void what_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_ordinary_program), cmocka_unit_test(systemd_is_pid_1_itself),
-        cmocka_unit_test(capabilities),        cmocka_unit_test(binds),
+        cmocka_unit_test(an_ordinary_program),
+        cmocka_unit_test(systemd_is_pid_1_itself),
+        cmocka_unit_test(an_ordinary_users_blade),
+        cmocka_unit_test(capabilities),
+        cmocka_unit_test(binds),
         cmocka_unit_test(what_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

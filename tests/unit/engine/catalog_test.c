@@ -72,7 +72,7 @@ static void slots_come_back(void **state)
     assert_int_equal(catalog_slot_set_loaded(c, b.id, r.id, true, 11, NULL), 0);
     assert_int_equal(catalog_slot_set_error(c, b.id, "it's gone", NULL), 0);
     struct engine_attr attr = {.uid = 9, .gid = 8, .mode = 0600, .changed_ns = 7};
-    assert_int_equal(catalog_attr_set(c, b.id, "", &attr, NULL), 0);
+    assert_int_equal(catalog_attr_set(c, b.id, "", &attr, NULL, NULL), 0);
     catalog_close(c);
 
     c = open_at(*state);
@@ -111,15 +111,18 @@ static void slots_come_back(void **state)
 struct attrs {
     size_t count;
     struct engine_attr last;
+    struct engine_acl acl; /* of the last one */
     uint32_t slot;
     char file[64];
 };
 
-static int take_attr(void *arg, uint32_t slot, const char *file, const struct engine_attr *attr)
+static int take_attr(void *arg, uint32_t slot, const char *file, const struct engine_attr *attr,
+                     const struct engine_acl *acl)
 {
     struct attrs *attrs = arg;
     attrs->count++;
     attrs->last = *attr;
+    attrs->acl = *acl;
     attrs->slot = slot;
     snprintf(attrs->file, sizeof(attrs->file), "%s", file);
     return 0;
@@ -131,15 +134,32 @@ static void attrs_come_back(void **state)
     struct catalog_slot a = slot_named("a");
     assert_int_equal(catalog_slot_add(c, &a, NULL), 0);
     struct engine_attr attr = {.uid = 4294967294u, .gid = 8, .mode = 0640, .changed_ns = 7};
-    assert_int_equal(catalog_attr_set(c, ENGINE_ANY, "load", &attr, NULL), 0);
-    assert_int_equal(catalog_attr_set(c, a.id, "load", &attr, NULL), 0);
-    attr.mode = 0600;
-    assert_int_equal(catalog_attr_set(c, a.id, "load", &attr, NULL), 0);
+    const struct engine_acl short_acl = {.len_bytes = 5, .bytes = "\0acl"};
+    struct engine_acl long_acl = {.len_bytes = ENGINE_ACL_MAX_BYTES};
+    memset(long_acl.bytes, 0xa5, sizeof(long_acl.bytes));
+    assert_int_equal(catalog_attr_set(c, ENGINE_ANY, "load", &attr, NULL, NULL), 0);
+    assert_int_equal(catalog_attr_set(c, a.id, "load", &attr, &long_acl, NULL), 0);
+    assert_int_equal(catalog_attr_set(c, a.id, "", &attr, &short_acl, NULL), 0);
     catalog_close(c);
     c = open_at(*state);
     struct attrs attrs = {0};
     assert_int_equal(catalog_attrs(c, take_attr, &attrs, NULL), 0);
     assert_int_equal(attrs.count, 3);
+    assert_string_equal(attrs.file, "load");
+    assert_int_equal(attrs.acl.len_bytes, sizeof(long_acl.bytes));
+    assert_memory_equal(attrs.acl.bytes, long_acl.bytes, sizeof(long_acl.bytes));
+    attr.mode = 0600;
+    assert_int_equal(catalog_attr_set(c, a.id, "load", &attr, &short_acl, NULL), 0);
+    assert_int_equal(catalog_attrs(c, take_attr, &attrs, NULL), 0);
+    assert_int_equal(attrs.acl.len_bytes, 5);
+    assert_memory_equal(attrs.acl.bytes, short_acl.bytes, 5);
+    assert_int_equal(catalog_attr_set(c, a.id, "load", &attr, NULL, NULL), 0);
+    catalog_close(c);
+    c = open_at(*state);
+    attrs.count = 0;
+    assert_int_equal(catalog_attrs(c, take_attr, &attrs, NULL), 0);
+    assert_int_equal(attrs.count, 3);
+    assert_int_equal(attrs.acl.len_bytes, 0);
     assert_int_equal(attrs.slot, a.id);
     assert_string_equal(attrs.file, "load");
     assert_int_equal(attrs.last.uid, attr.uid);
@@ -287,17 +307,49 @@ static void distrusts_after_a_crash(void **state)
     catalog_close(c);
 }
 
+/* The table of version 1, word for word, with a row in it. */
+static void the_previous_format_is_taken_up(void **state)
+{
+    struct catalog *c = open_at(*state);
+    struct catalog_slot a = slot_named("a");
+    assert_int_equal(catalog_slot_add(c, &a, NULL), 0);
+    catalog_close(c);
+    with_sqlite(*state, "DROP TABLE attrs;"
+                        "CREATE TABLE attrs (slot INTEGER NOT NULL, file TEXT NOT NULL, uid INTEGER NOT NULL,"
+                        " gid INTEGER NOT NULL, mode INTEGER NOT NULL, changed_ns INTEGER NOT NULL,"
+                        " PRIMARY KEY (slot, file)) WITHOUT ROWID, STRICT;"
+                        "INSERT INTO attrs VALUES (1, '', 11, 12, 448, 13), (1, 'load', 14, 15, 432, 16);"
+                        "PRAGMA user_version = 1");
+    const struct engine_acl acl = {.len_bytes = 3, .bytes = "acl"};
+    for (int i = 0; i < 2; i++) {
+        struct attrs attrs = {0};
+        struct slots slots = {0};
+        c = open_at(*state);
+        assert_int_equal(catalog_slots(c, take_slot, &slots, NULL), 0);
+        assert_int_equal(slots.count, 1);
+        assert_int_equal(slots.at[0].attr.mode, 0700);
+        assert_int_equal(catalog_attrs(c, take_attr, &attrs, NULL), 0);
+        assert_int_equal(attrs.count, 2);
+        assert_string_equal(attrs.file, "load");
+        assert_int_equal(attrs.last.uid, 14);
+        assert_int_equal(attrs.last.mode, 0660);
+        assert_int_equal(attrs.acl.len_bytes, i == 0 ? 0 : 3);
+        assert_int_equal(catalog_attr_set(c, 1, "load", &attrs.last, &acl, NULL), 0);
+        catalog_close(c);
+    }
+}
+
 static void newer_is_refused(void **state)
 {
     const struct scratch *s = *state;
     catalog_close(open_at(s));
-    with_sqlite(s, "PRAGMA user_version = 2");
+    with_sqlite(s, "PRAGMA user_version = 3");
     struct catalog *c = NULL;
     struct err err = {0};
     assert_int_equal(catalog_open(s->path, &c, &err), -EPROTONOSUPPORT);
     assert_null(c);
-    assert_non_null(strstr(err.message, "format 2"));
-    with_sqlite(s, "PRAGMA user_version = 1; PRAGMA application_id = 1");
+    assert_non_null(strstr(err.message, "format 3, this program reads up to 2"));
+    with_sqlite(s, "PRAGMA user_version = 2; PRAGMA application_id = 1");
     assert_int_equal(catalog_open(s->path, &c, &err), -EINVAL);
     scratch_write(s->fd, "catalog.db", "this is not a database, whatever its name may say to people");
     assert_int_equal(catalog_open(s->path, &c, &err), -EIO);
@@ -322,7 +374,7 @@ static void faults_change_nothing(void **state)
         struct engine_attr attr = {.mode = 0600};
         char file[32];
         snprintf(file, sizeof(file), "file-%u", i);
-        result = catalog_attr_set(c, 1, file, &attr, &err);
+        result = catalog_attr_set(c, 1, file, &attr, NULL, &err);
     }
     assert_int_equal(result, -ENOSPC);
     assert_non_null(
@@ -370,6 +422,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(clean_is_kept, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(survives_kill, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(distrusts_after_a_crash, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(the_previous_format_is_taken_up, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(newer_is_refused, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(faults_change_nothing, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(the_file_is_private, scratch_make, scratch_remove),

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command_line.h"
 
@@ -91,6 +92,34 @@ static void what_fstab_says_is_understood(void **state)
     options_free(&options);
 }
 
+static void root_mounts_for_all_unless_told_otherwise(void **state)
+{
+    (void)state;
+    bool root = geteuid() == 0;
+    const struct {
+        const char *words;
+        bool all, root;
+    } rows[] = {
+        {"rw", root, false},
+        {"allow_other", true, false},
+        {"noallow_other", false, false},
+        {"allow_root", false, true},
+        {"noallow_other,allow_other", true, false},
+        {"allow_other,noallow_other", false, false},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct options options;
+        struct err err = {0};
+        const char *words[] = {"bladefs", "/srv/store", "/rack", "-o", rows[i].words, NULL};
+        assert_int_equal(parse(words, &options, &err), 0);
+        assert_int_equal(passed_on(&options, "allow_other"), rows[i].all);
+        assert_int_equal(passed_on(&options, "allow_root"), rows[i].root);
+        assert_false(passed_on(&options, "noallow"));
+        assert_true(passed_on(&options, "default_permissions"));
+        options_free(&options);
+    }
+}
+
 static void a_comma_in_the_stores_name_is_no_option(void **state)
 {
     (void)state;
@@ -169,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(listen_is_host_and_port),
         cmocka_unit_test(what_fstab_says_is_understood),
+        cmocka_unit_test(root_mounts_for_all_unless_told_otherwise),
         cmocka_unit_test(a_comma_in_the_stores_name_is_no_option),
         cmocka_unit_test(another_fsname_counts),
         cmocka_unit_test(mount_8_calls_it_in_its_own_way),

@@ -1,4 +1,5 @@
-/* Files that somebody can still write to after their release: found by a read lease, settled when it can be taken. */
+/* Files that somebody can still write to after their release: found by a read lease, settled when it can be
+ * taken. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

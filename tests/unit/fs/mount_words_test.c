@@ -17,7 +17,6 @@ static void each_word_has_its_kind(void **state)
         {"ro", MOUNT_WORD_PASSED},
         {"noexec", MOUNT_WORD_PASSED},
         {"noatime", MOUNT_WORD_PASSED},
-        {"allow_other", MOUNT_WORD_PASSED},
         {"fsname=rack", MOUNT_WORD_PASSED},
         {"max_read=4096", MOUNT_WORD_PASSED},
         {"relatime", MOUNT_WORD_IGNORED},
