@@ -105,8 +105,10 @@ int mountpoint_check(const char *given, const struct mountpoint_wish *wish, char
                      struct err *err)
 {
     struct stat st;
+    struct statfs fs;
     *stale = false;
-    if (stat(given, &st) < 0) {
+    /* Attributes the kernel may still have; for the file system's room it asks. */
+    if (stat(given, &st) < 0 || statfs(given, &fs) < 0) {
         if (errno != ENOTCONN)
             return why_not(given, errno, err);
         *stale = true;
