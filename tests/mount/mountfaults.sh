@@ -232,7 +232,10 @@ test_23_an_ordinary_user_takes_over_his_own() {
     chown -R 4321:4321 "$RACK_STATE/home"
     chmod 755 "$RACK_STATE"
     mknod -m 666 "$RACK_STATE/fuse" c 10 229
-    cp "$BLADEFS" "$RACK_STATE/home/bladefs" # the build may be where he cannot look
+    # the build, and a libfuse of one's own, may be where he cannot look
+    mkdir "$RACK_STATE/home/lib"
+    cp "$BLADEFS" "$RACK_STATE/home/bladefs"
+    ldd "$BLADEFS" | awk '/libfuse3/ {print $3}' | xargs -I{} cp -L {} "$RACK_STATE/home/lib/"
     export RACK_STATE
     { cat /etc/passwd && echo "somebody:x:4321:4321::/nowhere:/bin/sh"; } >"$RACK_STATE/passwd" # fusermount3 asks
     unshare -m --propagation private bash -eEuc '
@@ -240,7 +243,7 @@ test_23_an_ordinary_user_takes_over_his_own() {
         mount --bind "$RACK_STATE/passwd" /etc/passwd
         mount --bind "$RACK_STATE/fuse" /dev/fuse
         home=$RACK_STATE/home
-        as_user() { timeout 60 setpriv --reuid 4321 --regid 4321 --clear-groups "$@"; }
+        as_user() { LD_LIBRARY_PATH=$home/lib timeout 60 setpriv --reuid 4321 --regid 4321 --clear-groups "$@"; }
         as_user "$home/bladefs" "$home/store" "$home/mnt" -o listen=127.0.0.1:0
         as_user ls "$home/mnt/state" >/dev/null
         kill -KILL "$(head -n 1 "$home/store/lock")"
