@@ -242,6 +242,13 @@ size_t runnings_count(struct runnings *t)
     return t->count;
 }
 
+size_t runnings_newest(struct runnings *t, int64_t *created_ns)
+{
+    HOLD_LOCK(&t->lock);
+    *created_ns = t->count ? t->by_id[t->count - 1]->running.created_ns : 0;
+    return t->count;
+}
+
 size_t runnings_list(struct runnings *t, uint32_t after, struct catalog_running *out, size_t max)
 {
     HOLD_LOCK(&t->lock);

@@ -45,6 +45,8 @@ void runnings_image_put(struct runnings *runnings, struct shared_image *image);
 int runnings_added(struct runnings *runnings, const struct catalog_running *row) MUST_CHECK;
 
 size_t runnings_count(struct runnings *runnings);
+/* The same, and when the newest was made (0: there are none). */
+size_t runnings_newest(struct runnings *runnings, int64_t *created_ns);
 /* Those with an id above `after`, by id, up to `max`: their number. */
 size_t runnings_list(struct runnings *runnings, uint32_t after, struct catalog_running *out,
                      size_t max) MUST_CHECK;

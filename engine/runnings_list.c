@@ -44,9 +44,9 @@ size_t engine_running_list(struct engine *engine, uint32_t after, struct engine_
     return count;
 }
 
-size_t engine_running_count(struct engine *engine)
+size_t engine_running_count(struct engine *engine, int64_t *newest_ns)
 {
-    return runnings_count(engine->runnings);
+    return runnings_newest(engine->runnings, newest_ns);
 }
 
 int engine_running_remove(struct engine *engine, uint32_t id, struct err *err)

@@ -112,10 +112,15 @@ static void read_part(fuse_req_t req, struct control_file *file, size_t size, of
     ssize_t n = -ENOMEM;
     if (bytes)
         n = file->row->read(fs_of(req), file->owner, bytes, size, (uint64_t)off);
-    if (n < 0)
+    if (n < 0) {
         reply_result(req, value_errno((int)n));
-    else
-        fuse_reply_buf(req, bytes, (size_t)n);
+        return;
+    }
+    {
+        HOLD_LOCK(&file->lock);
+        file->read_to = (uint64_t)off + (uint64_t)n;
+    }
+    fuse_reply_buf(req, bytes, (size_t)n);
 }
 
 static void read_whole(fuse_req_t req, struct control_file *file, size_t size, off_t off)
@@ -125,6 +130,8 @@ static void read_whole(fuse_req_t req, struct control_file *file, size_t size, o
     int r = file->row->show ? file->row->show(fs_of(req), file->owner, &text, &changed_ns) : 0;
     if (r == 0)
         r = text.error;
+    if (r == 0)
+        r = control_time(fs_of(req), file->row, file->owner, &changed_ns);
     if (r < 0) {
         reply_result(req, value_errno(r == -ENOENT ? -ESTALE : r));
         return;
@@ -234,23 +241,39 @@ static void control_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
         fuse_reply_lseek(req, whence == SEEK_HOLE ? st.st_size : off);
 }
 
-/* As a file of sysfs: always readable, and POLLPRI | POLLERR when it changed since this descriptor read it.
+/*
+ * As a file of sysfs: always readable, and POLLPRI | POLLERR when it changed since this descriptor read it.
+ * What is too long to be read anew each time, a log, is as a pipe: readable when there is more behind what
+ * was read.
  */
+static unsigned poll_events(const struct control_file *file, const struct stat *st)
+{
+    unsigned events = POLLOUT | POLLWRNORM;
+    if (!file->row->read)
+        events |= POLLIN | POLLRDNORM;
+    else if ((uint64_t)st->st_size != file->read_to)
+        events |= POLLIN | POLLRDNORM; /* less, too: it was cut off in front */
+    if (!file->row->read && file->row->topic >= 0 &&
+        (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec != file->seen_ns)
+        events |= POLLPRI | POLLERR;
+    return events;
+}
+
 static void control_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
                          struct fuse_pollhandle *ph)
 {
     struct control_file *file = file_of(fi);
     struct node_id id = node_id_decode(ino);
     struct stat st;
-    unsigned events = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
+    unsigned events;
+    /* First the handle, then the look: what changes in between wakes. */
     if (ph)
         polls_add(fs_of(req)->polls, file, ph);
-    if (control_stat(fs_of(req), &id, ino, &st) < 0)
-        events |= POLLERR | POLLHUP;
-    else if (file->row->topic >= 0) {
+    if (control_stat(fs_of(req), &id, ino, &st) < 0) {
+        events = POLLIN | POLLRDNORM | POLLERR | POLLHUP;
+    } else {
         HOLD_LOCK(&file->lock);
-        if ((int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec != file->seen_ns)
-            events |= POLLPRI | POLLERR;
+        events = poll_events(file, &st);
     }
     fuse_reply_poll(req, events);
 }

@@ -46,7 +46,10 @@ static int stat_fixed(struct fs *fs, const char *kept, mode_t mode, size_t dirs,
 
 static int stat_runnings(struct fs *fs, struct stat *out)
 {
-    return stat_fixed(fs, "running", 0750, engine_running_count(fs->engine), fs->runnings_ns, out);
+    int64_t newest_ns = 0; /* what came has its own time, the other is of what went */
+    size_t count = engine_running_count(fs->engine, &newest_ns);
+    int64_t changed_ns = newest_ns > fs->runnings_ns ? newest_ns : fs->runnings_ns;
+    return stat_fixed(fs, "running", 0750, count, changed_ns, out);
 }
 
 static int stat_blades(struct fs *fs, struct stat *out)

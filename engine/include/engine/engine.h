@@ -199,7 +199,8 @@ int engine_running_get(struct engine *engine, uint32_t id, struct engine_running
 /* As engine_slot_list. */
 size_t engine_running_list(struct engine *engine, uint32_t after, struct engine_running *out,
                            size_t max) MUST_CHECK;
-size_t engine_running_count(struct engine *engine) MUST_CHECK;
+/* `newest_ns`: when the newest of them was made; 0: there are none. */
+size_t engine_running_count(struct engine *engine, int64_t *newest_ns) MUST_CHECK;
 /* -ENOTEMPTY while it is loaded or loading somewhere. Trees that are open stay readable. Blocks. */
 int engine_running_remove(struct engine *engine, uint32_t id, struct err *err) MUST_CHECK;
 
