@@ -75,6 +75,7 @@ struct snap_file {
     bool writes; /* the engine knows it as a writer */
     bool passed; /* the kernel reads and writes by itself */
     bool stores; /* and may do so through a mapping: counted in the node's `stores` */
+    bool caches; /* not passed: what a mapping stores stays with the kernel; counted in the node's `caches` */
 };
 static inline struct snap_file *snap_file_of(const struct fuse_file_info *fi)
 {

@@ -21,6 +21,8 @@ static void file_free(struct snap_file *file)
 {
     if (file->stores)
         file->node->stores--;
+    if (file->caches)
+        file->node->caches--;
     if (file->writes)
         engine_writer_closed(file->top->source, file->inode, file->fd);
     if (file->fd >= 0)
@@ -104,9 +106,14 @@ static void file_give(struct fs *fs, struct node *node, struct snap_file *file, 
     file->node = node_ref(fs->nodes, node);
     int id = passthrough_open(fs->passthrough, node, file->fd);
     file->passed = id > 0;
-    if (file->passed && file->writes && (fi->flags & O_ACCMODE) == O_RDWR) {
+    bool mappable = (fi->flags & O_ACCMODE) == O_RDWR;
+    if (file->passed && file->writes && mappable) {
         file->stores = true;
         node->stores++;
+    }
+    if (!file->passed && mappable) {
+        file->caches = true;
+        node->caches++;
     }
     opens_add(fs->opens, &file->open, file_end);
     fi->fh = (uintptr_t)file;
