@@ -162,8 +162,10 @@ void snap_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         return;
     }
     struct fs *fs = fs_of(req);
+    struct stat st;
     file_give(fs, held.node, file, fi);
-    if (file->stores) /* from here on the kernel must ask for its times */
+    /* From here on the kernel must ask for its times, or for its blocks: see snap_keep_seconds. */
+    if (file->stores || (file->caches && fstat(file->fd, &st) == 0 && snap_is_without_blocks(&st)))
         (void)fuse_lowlevel_notify_inval_inode(fs->session, ino, -1, 0);
     if (fuse_reply_open(req, fi) < 0)
         file_close(fs, file);

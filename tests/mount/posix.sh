@@ -75,6 +75,33 @@ END
     rm "$D/mapped" "$RACK_STATE/sparse"
 }
 
+# Nor is a file without blocks one without content.
+test_what_a_mapping_stored_is_content() {
+    truncate -s 1M "$D/mapped"
+    [[ $(stat -c '%b' "$D/mapped") == 0 ]] # the kernel may keep that
+    python3 - "$D/mapped" "$RACK_STATE/out" <<'END'
+import mmap, os, subprocess, sys
+name, out = sys.argv[1:]
+fd = os.open(name, os.O_RDWR)
+m = mmap.mmap(fd, 1 << 20)
+m[500000:500005] = b"hello"
+os.mkdir(out)
+subprocess.run(f"tar -C {os.path.dirname(name)} -cSf - mapped | tar -C {out} -xf -", shell=True, check=True)
+with open(out + "/mapped", "rb") as f:
+    assert f.read() == m[:], "tar's copy differs"
+END
+    rm -r "$RACK_STATE/out"
+    cmp -n 5 -i 500000:0 "$D/mapped" <(echo hello)
+    truncate -s 0 "$D/mapped"
+    truncate -s 1M "$D/mapped"
+    within 5 blocks_are "$D/mapped" 0 # of a file that nobody maps it is the truth
+    rm "$D/mapped"
+}
+
+blocks_are() {
+    [[ $(stat -c %b "$1") == "$2" ]]
+}
+
 fio_verify() { # FIO OPTIONS...: random writes over the whole file, read again and checked
     fio --name=verify --filename="$D/fio" --size="$(long 256 24)M" --bsrange=4k-64k --rw=randwrite --verify=crc32c \
         --verify_fatal=1 --verify_backlog=256 --do_verify=1 --randrepeat=0 "$@" >"$RACK_STATE/fio.log" 2>&1 || {
