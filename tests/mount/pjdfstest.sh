@@ -15,7 +15,7 @@ file_setup() {
     cp -r "$PJDFSTEST/pjdfstest" "$PJDFSTEST/tests" "$RACK_STATE/pjd/"
     # It asks less of what df calls fuse: here the same is asked of both.
     echo "fs=$(df -PT "$RACK_STATE" | awk 'NR == 2 {print toupper($2)}')" >>"$RACK_STATE/pjd/tests/conf"
-    rack_up -o suid,dev
+    rack_up -o suid,dev ${MOUNT_OPTIONS:+-o "$MOUNT_OPTIONS"}
     chmod 755 "$RACK_STATE" "$M/snapshots"
     mkdir -m 755 "$M/snapshots/pjd"
 }

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # A suite for tests/lib/harness.sh.
-# What programs that check themselves find in a source snapshot: nothing. LONG=1 lets each go on for longer.
+# What programs that check themselves find in a source snapshot: nothing. LONG=1 lets each go on for longer;
+# MOUNT_OPTIONS=nopassthrough: without that.
 file_setup() {
     need_fuse
     need_root
-    rack_up
+    rack_up ${MOUNT_OPTIONS:+-o "$MOUNT_OPTIONS"}
     mkdir "$M/snapshots/posix"
 }
 file_teardown() { rack_down; }

@@ -5,7 +5,7 @@
 file_setup() {
     need_fuse
     need_root
-    rack_up -o suid,dev
+    rack_up -o suid,dev ${MOUNT_OPTIONS:+-o "$MOUNT_OPTIONS"}
     mkdir "$M/snapshots/tools"
 }
 file_teardown() { rack_down; }
