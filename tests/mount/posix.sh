@@ -104,7 +104,7 @@ blocks_are() {
 }
 
 fio_verify() { # FIO OPTIONS...: random writes over the whole file, read again and checked
-    fio --name=verify --filename="$D/fio" --size="$(long 256 24)M" --bsrange=4k-64k --rw=randwrite --verify=crc32c \
+    fio --name=verify --filename="$D/fio" --size="$(long 256 24)M" --bsrange=4k-64k --rw=randwrite --verify=crc32c --verify_state_save=0 \
         --verify_fatal=1 --verify_backlog=256 --do_verify=1 --randrepeat=0 "$@" >"$RACK_STATE/fio.log" 2>&1 || {
         tail -n 30 "$RACK_STATE/fio.log"
         return 1
@@ -134,7 +134,8 @@ test_fio_mapped() {
 # fio finds what is wrong: a byte behind its back.
 test_fio_finds_a_wrong_byte() {
     need fio
-    local job=(--name=v "--filename=$D/fio" --size=4M --bs=16k --rw=write --verify=crc32c --verify_fatal=1)
+    local job=(--name=v "--filename=$D/fio" --size=4M --bs=16k --rw=write --verify=crc32c
+        --verify_fatal=1 --verify_state_save=0)
     fio "${job[@]}" --do_verify=0 >/dev/null
     fio "${job[@]}" --verify_only >/dev/null
     printf 'x' | dd of="$D/fio" bs=1 seek=2000000 conv=notrunc status=none
