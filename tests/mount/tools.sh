@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A suite for tests/lib/harness.sh.
 # What people do in a source snapshot: git, make and gcc, rsync there and back, debootstrap and apt-get in a chroot.
-# LONG=1: debootstrap straight into the mount (some minutes under ASan), not only apt-get in a chroot of small size.
+# LONG=1, with TEST_TIMEOUT_S=900: debootstrap straight into the mount, too, which takes minutes under ASan.
+# MOUNT_OPTIONS=nopassthrough: without that.
 file_setup() {
     need_fuse
     need_root
@@ -12,6 +13,10 @@ file_teardown() { rack_down; }
 
 D=$M/snapshots/tools
 long() { [[ ${LONG:-0} != 0 ]]; }
+
+need() {
+    command -v "$1" >/dev/null || skip "$1 is not installed"
+}
 
 G=(git -c user.name=t -c user.email=t@example.org -c gc.auto=0 -c protocol.file.allow=always)
 
@@ -169,13 +174,55 @@ test_the_comparison_finds_a_difference() {
     rm -r "$D/p" "$RACK_STATE/p"
 }
 
+package() { # VERSION: builds a package with all that dpkg has to care for
+    local dir=$RACK_STATE/package-$1
+    mkdir -p "$dir/DEBIAN" "$dir/etc" "$dir/usr/bin" "$dir/usr/lib/thing"
+    printf 'Package: thing\nVersion: %s\nArchitecture: all\nMaintainer: t <t@example.org>\nDescription: t\n' "$1" >"$dir/DEBIAN/control"
+    echo /etc/thing.conf >"$dir/DEBIAN/conffiles"
+    printf '#!/bin/sh\necho "configured $2 -> $(cat /usr/lib/thing/version)" >>/thing.log\n' >"$dir/DEBIAN/postinst"
+    chmod 755 "$dir/DEBIAN/postinst"
+    echo "conf" >"$dir/etc/thing.conf"
+    echo "$1" >"$dir/usr/lib/thing/version"
+    cp "$(command -v busybox)" "$dir/usr/bin/thing"
+    chmod 4755 "$dir/usr/bin/thing"
+    ln "$dir/usr/bin/thing" "$dir/usr/bin/thing-again"
+    ln -s thing "$dir/usr/bin/thing-link"
+    seq 1 2000 | while read -r n; do echo "$1 $n" >"$dir/usr/lib/thing/file$n"; done
+    dpkg-deb --root-owner-group -Znone -b "$dir" "$RACK_STATE/thing_$1.deb" >/dev/null
+}
+
+# The short form of the next test: dpkg unpacks, syncs, renames and runs scripts in a chroot.
+test_dpkg_in_a_chroot() {
+    need dpkg-deb
+    local root=$D/small
+    busybox_root "$root"
+    ln -s busybox "$root/bin/cat"
+    mkdir -p "$root"/var/lib/dpkg/{info,updates}
+    : >"$root/var/lib/dpkg/status"
+    package 1.0
+    package 2.0
+    dpkg --root="$root" -i "$RACK_STATE/thing_1.0.deb"
+    [[ $(<"$root/thing.log") == "configured  -> 1.0" ]]
+    echo mine >>"$root/etc/thing.conf"
+    dpkg --root="$root" --force-confold -i "$RACK_STATE/thing_2.0.deb"
+    [[ $(tail -n 1 "$root/thing.log") == "configured 1.0 -> 2.0" ]]
+    [[ $(tail -n 1 "$root/etc/thing.conf") == mine ]]
+    [[ $(stat -c '%a %h %u' "$root/usr/bin/thing-again") == "4755 2 0" ]]
+    [[ $(cat "$root"/usr/lib/thing/file* | grep -c '^2.0 ') == 2000 ]]
+    [[ $(dpkg --root="$root" --verify) == *"/etc/thing.conf"* && $(dpkg --root="$root" --verify | wc -l) == 1 ]]
+    [[ -z $(find "$root" -name '*.dpkg-*') ]]
+    dpkg --root="$root" --purge thing
+    [[ ! -e $root/usr/lib/thing && ! -e $root/etc/thing.conf ]]
+    rm -r "$root" "$RACK_STATE"/package-* "$RACK_STATE"/thing_*
+}
+
 mirror() {
     apt-get indextargets --format '$(SITE)' 2>/dev/null | grep -v security | head -n 1
 }
 
 test_debootstrap_and_apt_in_a_chroot() {
     long || skip "LONG=1 runs it: debootstrap takes minutes"
-    command -v debootstrap >/dev/null || skip "debootstrap is not installed"
+    need debootstrap
     local site root=$D/debian
     site=$(mirror)
     [[ -n $site ]] || skip "apt has no mirror here"
