@@ -115,6 +115,8 @@ static void file_give(struct fs *fs, struct node *node, struct snap_file *file, 
         file->caches = true;
         node->caches++;
     }
+    if (file->writes && !file->passed)
+        file->open.written = file->inode;
     opens_add(fs->opens, &file->open, file_end);
     fi->fh = (uintptr_t)file;
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
