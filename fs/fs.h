@@ -54,6 +54,7 @@ struct fs {
     _Atomic int64_t states_ns;   /* a state last changed */
     _Atomic int64_t runnings_ns; /* the set of running snapshots last changed */
     atomic_uint sequence;        /* of the look-ups of action files */
+    atomic_uint bringing;        /* requests of snap_file.c that wait for the kernel */
 };
 
 /* How long the kernel may keep names and attributes: everything that changes these trees passes through it.
