@@ -485,15 +485,6 @@ test_42_a_forced_umount_in_use_ends_it() {
     second_end
 }
 
-test_43_auto_unmount_leaves_nothing_behind() {
-    fresh
-    second -o auto_unmount
-    kill -KILL "$(second_pid)"
-    within 10 not findmnt --mountpoint "$D2"
-    second
-    second_end
-}
-
 # ---- signals ----
 
 # PID's exit status is 0 within seconds; for what this shell started.
