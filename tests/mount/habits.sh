@@ -74,7 +74,7 @@ test_options_are_those_of_other_filesystems() {
     for row in ro:ro noexec:noexec noatime:noatime sync:sync dirsync:dirsync allow_other:allow_other \
         allow_root:allow_other max_read=65536:max_read=65536 default_permissions:default_permissions \
         relatime,nodiratime,strictatime,lazytime:relatime _netdev,nofail,x-systemd.automount,comment=x,user=root:rw \
-        auto,users,defaults:rw; do
+        auto,users,defaults:rw auto_unmount:rw noallow_other:rw; do
         word=${row%:*} shown=${row##*:}
         second -o "$word" || { echo "  $word"; return 1; }
         [[ ,$(findmnt -no OPTIONS --mountpoint "$D2"), == *,$shown,* ]] || { echo "  $word: $(findmnt -no OPTIONS "$D2")"; return 1; }
