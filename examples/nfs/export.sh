@@ -89,7 +89,7 @@ start() { # MOUNT
     mount=$(realpath "$1")
     need_mount "$mount"
     [[ -z $(server) ]] || die "it runs already"
-    mkdir -p -m 700 "$STATE/recovery"
+    (umask 077 && mkdir -p "$STATE/recovery")
     # What the server remembers of the export it finds here again after a restart of its own.
     echo "$mount" >"$STATE/mount"
     echo "$ADDRESS $PORT" >"$STATE/address"

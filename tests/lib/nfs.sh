@@ -30,7 +30,7 @@ nfs_up() {
 }
 
 nfs_restart() {
-    nfs_export restart "$M" bash -c '. "$TESTS/lib/rack.sh"; rack_down; rack_up'
+    nfs_export restart "$M" bash -c '. "$TESTS/lib/rack.sh"; rack_down && rack_up'
 }
 
 nfs_down() {
