@@ -109,10 +109,11 @@ stop() {
 
 restart() { # MOUNT [COMMAND...]
     local mount pid
-    mount=$(realpath "$1")
-    shift
     pid=$(server) || die "no server runs"
-    [[ $mount == "$(<"$STATE/mount")" ]] || die "$(<"$STATE/mount") is what is exported"
+    mount=$(<"$STATE/mount")
+    # Its controller may be dead: so nothing that looks at the mount.
+    [[ $(realpath -ms -- "$1") == "$mount" ]] || die "$mount is what is exported"
+    shift
     read -r ADDRESS PORT <"$STATE/address"
     configure
     kill -HUP "$pid"
@@ -121,7 +122,7 @@ restart() { # MOUNT [COMMAND...]
         "$@"
     else
         umount "$mount"
-        mount "$mount"
+        mount "$mount" # fstab
     fi
     within 30 test -d "$mount/snapshots" || die "the controller is not back"
     need_mount "$mount"

@@ -73,7 +73,6 @@ root_is_nobody() {
 }
 
 control_files_are_whole() {
-    local file
     for file in status store/stats blades/any/load blades/any/error blades/1/load blades/1/state blades/1/progress \
         blades/1/error blades/1/info snapshots/guest/.bladefs/exec snapshots/guest/.bladefs/stats; do
         member "cat /mnt/$file" >/whole || return 1
@@ -92,7 +91,7 @@ two_loads_at_once() {
     member 'exec 4>>/mnt/snapshots/guest/etc/text; echo more >&4; echo guest >/mnt/blades/1/load' >/first 2>&1 &
     sleep 1
     says 'File exists' 'echo web >/mnt/blades/1/load'
-    local result=$?
+    result=$?
     wait
     [ "$(member 'cat /mnt/blades/1/load')" = guest@1 ] && return $result
 }

@@ -217,7 +217,28 @@ test_7_handles_outlive_the_cache_and_a_restart() {
     [[ $ANSWER == web@1 ]]
 }
 
-test_8_only_a_bladefs_mount_is_exported() {
+test_8_handles_outlive_a_controller_that_was_killed() {
+    local path
+    case $(stat -f -c %T "$STORE") in
+        ext2/ext3 | xfs | btrfs) ;;
+        *) skip "the store's file system has no handles that last" ;;
+    esac
+    stay
+    for path in /snapshots/made/bin/busybox /snapshots/made/.bladefs /blades/1/load /blades/any; do
+        expect 0 keep "$path"
+    done
+    end_pid KILL "$RACK_STATE/bladefs.pid"
+    asked kept /snapshots/made/bin/busybox
+    [[ $RESULT != 0 ]]
+    nfs_export restart "$M" bash -c '. "$TESTS/lib/rack.sh"; umount "$M" && rack_up'
+    within 20 state_is 1 running
+    for path in /snapshots/made/bin/busybox /snapshots/made/.bladefs /blades/1/load /blades/any; do
+        expect 0 kept "$path"
+    done
+    expect 0 write /blades/1/load made
+}
+
+test_9_only_a_bladefs_mount_is_exported() {
     mkdir -p "$RACK_STATE/bare/snapshots"
     fails_with "not a bladefs mount" env STATE="$RACK_STATE/other" PORT="$(free_port)" "$EXPORT" start "$RACK_STATE/bare"
     [[ ! -e $RACK_STATE/other/pid ]]
