@@ -6,6 +6,7 @@
 
 #include "fs.h"
 #include "session.h"
+#include "unlisted.h"
 
 static const struct fuse_lowlevel_ops no_ops;
 
@@ -211,14 +212,16 @@ static void d_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void d_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
-    GO(readdir, ino, ENOTDIR, req, ino, size, off, fi);
+    if (!unlisted_readdir(req, ino, size, off, false))
+        GO(readdir, ino, ENOTDIR, req, ino, size, off, fi);
     forget_listing(fs, ino);
 }
 
 static void d_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
-    GO(readdirplus, ino, ENOTDIR, req, ino, size, off, fi);
+    if (!unlisted_readdir(req, ino, size, off, true))
+        GO(readdirplus, ino, ENOTDIR, req, ino, size, off, fi);
     forget_listing(fs, ino);
 }
 

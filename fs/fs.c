@@ -9,6 +9,7 @@
 #include "polls.h"
 #include "snap.h"
 #include "trees.h"
+#include "unlisted.h"
 #include "waits.h"
 
 /* Descriptors of nodes that stay open though nobody uses them: enough for a source tree at work. */
@@ -93,6 +94,8 @@ static int make_parts(struct fs *fs, bool passthrough)
     if (r == 0)
         r = cursors_new(CURSORS_MAX, &fs->cursors);
     if (r == 0)
+        r = unlisted_new(&fs->unlisted);
+    if (r == 0)
         r = waits_new(fs->engine, &fs->waits);
     if (r < 0)
         return r;
@@ -149,6 +152,7 @@ void fs_free(struct fs *fs)
     waits_free(fs->waits);
     polls_free(fs->polls);
     opens_free(fs->opens);
+    unlisted_free(fs->unlisted);
     passthrough_free(fs->passthrough);
     backing_close(&fs->backing);
     pthread_mutex_destroy(&fs->locate_lock);

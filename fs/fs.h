@@ -19,6 +19,7 @@ struct opens;
 struct passthrough;
 struct lingering;
 struct cursors;
+struct unlisted;
 
 /* What the kernel and libfuse agreed on; passthrough.h has the rest. */
 struct features {
@@ -41,6 +42,7 @@ struct fs {
     struct passthrough *passthrough;
     struct lingering *lingering;  /* its files are those of snap_open.c */
     struct cursors *cursors;      /* of the directories below /snapshots */
+    struct unlisted *unlisted;
     struct features features;     /* set before the first request */
     struct fuse_session *session; /* set before the first request */
     int64_t started_ns;

@@ -5,6 +5,7 @@
 
 #include "control.h"
 #include "running.h"
+#include "unlisted.h"
 
 #define NS_PER_S INT64_C(1000000000)
 
@@ -210,9 +211,10 @@ void virtual_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     struct fuse_entry_param entry;
     uint64_t number = parent;
     int r = 0;
-    if (strcmp(name, "..") == 0)
+    if (strcmp(name, "..") == 0) {
+        unlisted_parent(req, parent);
         number = parent_of(&dir, parent);
-    else if (strcmp(name, ".") != 0)
+    } else if (strcmp(name, ".") != 0)
         r = child_find(fs, &dir, name, &number);
     if (r == 0 && number != fs->snapshots->inode && node_id_decode(number).kind == NODE_SNAPSHOT) {
         snap_ops.lookup(req, number, "."); /* the top directory above its .bladefs */

@@ -42,7 +42,12 @@ def main():
     verb, notes, mount = sys.argv[1:4]
     if verb == "save":
         paths = [mount] + [os.path.join(d, n) for d, ds, fs in os.walk(mount) for n in ds + fs]
-        paths.append(os.path.join(mount, "blades/any/load"))
+        # What is there and not listed.
+        hidden = [os.path.join(mount, "blades/any")]
+        snapshots = os.path.join(mount, "snapshots")
+        hidden += [os.path.join(snapshots, name, ".bladefs") for name in os.listdir(snapshots)]
+        for directory in hidden:
+            paths += [directory] + [os.path.join(directory, name) for name in os.listdir(directory)]
         with open(notes, "wb") as out:
             pickle.dump({p: (handle_of(p), os.lstat(p).st_ino) for p in paths}, out)
         return 0

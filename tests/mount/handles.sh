@@ -5,6 +5,10 @@ file_setup() {
     need_fuse
     need_root
     rack_up
+    snapshot run "busybox sleep 100000"
+    blade_up blade
+    echo run >"$M/blades/blade/load" # a running snapshot, and the symlinks of a slot
+    [[ -L $M/blades/blade/image && -L $M/blades/blade/source && -L $M/state/running/blade ]]
     mkdir -p "$M/blades/1" "$M/blades/2" "$M/snapshots/a/d/e/f" "$M/snapshots/b"
     echo x >"$M/snapshots/a/d/e/f/g"
     ln "$M/snapshots/a/d/e/f/g" "$M/snapshots/a/hardlink"
@@ -12,7 +16,16 @@ file_setup() {
     mkfifo "$M/snapshots/b/fifo"
     python3 "$TESTS/lib/handles.py" save "$RACK_STATE/handles" "$M"
 }
-file_teardown() { rack_down; }
+file_teardown() {
+    blade_end blade
+    rack_down
+}
+
+# Those that are listed, and only they.
+listings_are_right() {
+    [[ $(ls -A "$M/blades") == "$1" && $(ls -A "$M/snapshots/a") == $'d\nhardlink' ]]
+    [[ $(ls -A "$M/blades") == "$1" && $(ls -A "$M/snapshots/a") == $'d\nhardlink' ]] # what the kernel kept
+}
 
 cold() {
     sync
@@ -22,6 +35,12 @@ cold() {
 test_1_handles_live_over_dropped_caches() {
     cold
     python3 "$TESTS/lib/handles.py" check "$RACK_STATE/handles" "$M"
+    listings_are_right $'1\n2\nblade'
+    # the kernel has the listing of the snapshot, and not the inode of what it does not show
+    cold
+    listings_are_right $'1\n2\nblade'
+    python3 "$TESTS/lib/handles.py" check "$RACK_STATE/handles" "$M"
+    listings_are_right $'1\n2\nblade'
 }
 
 test_2_handles_live_over_a_restart() {
@@ -32,11 +51,14 @@ test_2_handles_live_over_a_restart() {
     rack_down
     cold
     rack_up
+    within 20 state_is blade running
+    cold
     python3 "$TESTS/lib/handles.py" check "$RACK_STATE/handles" "$M"
     cold
     # what was found by its number alone is the file, and can be written
     echo y >>"$M/snapshots/a/d/e/f/g"
     [[ $(<"$M/snapshots/a/hardlink") == $'x\ny' ]]
+    listings_are_right $'1\n2\nblade'
 }
 
 test_3_what_is_gone_is_stale() {
