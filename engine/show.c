@@ -40,18 +40,21 @@ int engine_slot_get(struct engine *engine, uint32_t id, struct engine_slot *out)
     return 0;
 }
 
-int engine_slot_list(struct engine *engine, struct engine_slot **out, size_t *count)
+size_t engine_slot_list(struct engine *engine, uint32_t after, struct engine_slot *out, size_t max)
 {
     HOLD_LOCK(&engine->fleet->lock);
     const struct slots *slots = &engine->fleet->slots;
-    struct engine_slot *list = calloc(slots->count ? slots->count : 1, sizeof *list);
-    if (!list)
-        return -ENOMEM;
-    for (size_t i = 0; i < slots->count; i++)
-        describe(slots->at[i], &list[i]);
-    *out = list;
-    *count = slots->count;
-    return 0;
+    size_t count = 0;
+    size_t from = after == UINT32_MAX ? slots->count : slots_place_of_id(slots, after + 1);
+    for (size_t i = from; i < slots->count && count < max; i++)
+        describe(slots->by_id[i], &out[count++]);
+    return count;
+}
+
+size_t engine_slot_count(struct engine *engine)
+{
+    HOLD_LOCK(&engine->fleet->lock);
+    return engine->fleet->slots.count;
 }
 
 /* ---- the control files ---- */

@@ -24,6 +24,8 @@ struct control_file {
     uint32_t users;
     struct buf answer; /* owned: what was written, and the line behind it; empty: none */
     off_t answer_at;
+    struct buf text;              /* owned: what a reader has begun with and has not read to its end */
+    off_t text_at;                /* where it goes on */
     int64_t seen_ns;              /* of what was read last, for poll */
     uint64_t read_to;             /* where the last read of a long file ended, for poll */
     struct fuse_pollhandle *poll; /* owned: whom to wake */

@@ -29,6 +29,7 @@ void control_file_put(struct control_file *file)
         return;
     pthread_mutex_destroy(&file->lock);
     buf_free(&file->answer);
+    buf_free(&file->text);
     free(file);
 }
 
@@ -123,6 +124,21 @@ static void read_part(fuse_req_t req, struct control_file *file, size_t size, of
     fuse_reply_buf(req, bytes, (size_t)n);
 }
 
+/* Who reads on from where the last read ended goes on in the same text, whatever changed meanwhile. */
+static bool read_on(fuse_req_t req, struct control_file *file, size_t size, off_t off)
+{
+    HOLD_LOCK(&file->lock);
+    if (file->text.len_bytes == 0 || off != file->text_at)
+        return false;
+    size_t left = file->text.len_bytes - (size_t)off;
+    size_t n = left < size ? left : size;
+    file->text_at += (off_t)n;
+    if (n == 0) /* the end was seen */
+        buf_free(&file->text);
+    fuse_reply_buf(req, n ? (const char *)file->text.bytes + off : NULL, n);
+    return true;
+}
+
 static void read_whole(fuse_req_t req, struct control_file *file, size_t size, off_t off)
 {
     OWNED_BUF struct buf text = BUF_EMPTY;
@@ -136,13 +152,18 @@ static void read_whole(fuse_req_t req, struct control_file *file, size_t size, o
         reply_result(req, value_errno(r == -ENOENT ? -ESTALE : r));
         return;
     }
-    {
-        HOLD_LOCK(&file->lock);
-        file->seen_ns = changed_ns;
-    }
     size_t from = (uint64_t)off < text.len_bytes ? (size_t)off : text.len_bytes;
     size_t left = text.len_bytes - from;
-    fuse_reply_buf(req, left ? (const char *)text.bytes + from : NULL, left < size ? left : size);
+    const char *bytes = left ? (const char *)text.bytes + from : NULL;
+    HOLD_LOCK(&file->lock); /* to the answer: after that it may be released */
+    file->seen_ns = changed_ns;
+    if (left > size) {
+        buf_free(&file->text);
+        file->text = text;
+        file->text_at = (off_t)(from + size);
+        text = BUF_EMPTY;
+    }
+    fuse_reply_buf(req, bytes, left < size ? left : size);
 }
 
 static void control_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
@@ -151,7 +172,7 @@ static void control_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     (void)ino;
     if (off < 0)
         fuse_reply_err(req, EINVAL);
-    else if (read_answer(req, file, size, off))
+    else if (read_answer(req, file, size, off) || (off > 0 && read_on(req, file, size, off)))
         return;
     else if (file->row->read)
         read_part(req, file, size, off);
