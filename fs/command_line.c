@@ -274,7 +274,6 @@ void options_usage(FILE *to)
           "  -o noallow_other      for the user alone who mounts; the default where that is not root\n"
           "  -o allow_other        for every user, as modes and ACLs say; root's default\n"
           "  -o nopassthrough      reads and writes of snapshots go through this process, not around it\n"
-          "                        an fsync say, holds up those of its processor\n"
           "  -o suid,dev           let setuid bits and device nodes below the mount work on this machine\n"
           "  -o ...                ro, noexec, noatime, sync, allow_root, fsname=, subtype=, max_read=, ...: "
           "as elsewhere\n"

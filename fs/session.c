@@ -129,7 +129,7 @@ void session_init(void *userdata, struct fuse_conn_info *conn)
 static char libfuse_reason[256];
 static bool libfuse_reason_kept;
 
-static void on_libfuse_log(enum fuse_log_level level, const char *format, va_list words)
+PRINTF_LIKE(2, 0) static void on_libfuse_log(enum fuse_log_level level, const char *format, va_list words)
 {
     char line[sizeof(libfuse_reason)];
     vsnprintf(line, sizeof(line), format, words);
