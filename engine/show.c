@@ -149,20 +149,21 @@ int engine_show(struct engine *engine, uint32_t id, enum engine_text what, struc
 
 /* ---- the table ---- */
 
-static void status_row(const struct slot *slot, int64_t now_ms, struct status_row *row)
+/* `text` keeps what is made up for the row. */
+static void status_row(const struct slot *slot, int64_t now_ms, struct buf *text, struct status_row *row)
 {
-    OWNED_BUF struct buf text = BUF_EMPTY;
     *row = (struct status_row){.slot = slot->name,
                                .state = engine_state_name(slot->blade.state),
                                .image = slot->image,
-                               .since_ns = slot->blade.state_ns};
-    if (slot->taken && slot->progress.any && !slot->progress.ended_ms) {
-        text_progress(&slot->progress, now_ms, &text);
-        if (text.len_bytes > 0)
-            snprintf(row->info, sizeof row->info, "%.*s", (int)text.len_bytes - 1, (const char *)text.bytes);
-    } else {
-        snprintf(row->info, sizeof row->info, "%s", slot->error);
-    }
+                               .since_ns = slot->blade.state_ns,
+                               .info = slot->error};
+    if (!slot->taken || !slot->progress.any || slot->progress.ended_ms)
+        return;
+    text_progress(&slot->progress, now_ms, text);
+    if (text->error || text->len_bytes == 0)
+        return;
+    text->bytes[text->len_bytes - 1] = '\0'; /* instead of the newline */
+    row->info = (const char *)text->bytes;
 }
 
 int engine_show_status(struct engine *engine, struct buf *out, int64_t *changed_ns)
@@ -170,14 +171,16 @@ int engine_show_status(struct engine *engine, struct buf *out, int64_t *changed_
     struct fleet *fleet = engine->fleet;
     HOLD_LOCK(&fleet->lock);
     size_t count = fleet->slots.count;
-    struct status_row *rows = calloc(count ? count : 1, sizeof *rows);
-    if (!rows)
+    OWNED struct status_row *rows = calloc(count + 1, sizeof *rows);
+    OWNED struct buf *texts = calloc(count + 1, sizeof *texts);
+    if (!rows || !texts)
         return -ENOMEM;
     int64_t now_ms = clock_boot_ms();
     for (size_t i = 0; i < count; i++)
-        status_row(fleet->slots.at[i], now_ms, &rows[i]);
+        status_row(fleet->slots.at[i], now_ms, &texts[i], &rows[i]);
     text_status(rows, count, out);
-    free(rows);
+    for (size_t i = 0; i < count; i++)
+        buf_free(&texts[i]);
     if (changed_ns)
         *changed_ns = fleet->status_ns;
     return out->error;
