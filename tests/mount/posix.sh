@@ -171,17 +171,17 @@ test_a_database_under_writes() {
     for journal in delete wal; do
         sqlite3 "$D/$journal.db" "pragma journal_mode=$journal" 'create table t(a integer primary key, b)' >/dev/null
         # shellcheck disable=SC2016
-        timeout 60 bash -c 'for ((i = 0; i < $2; i++)); do
+        timeout 100 bash -c 'for ((i = 0; i < $2; i++)); do
                 sqlite3 -cmd ".timeout 20000" "$1" "begin immediate; insert into t(b) select randomblob(500)
                     from generate_series(1,10); update t set b=randomblob(700) where a % 7 = $i % 7; commit" || exit 1
-            done' - "$D/$journal.db" "$(long 400 40)" &
+            done' - "$D/$journal.db" "$(long 400 20)" &
         writer=$!
         while kill -0 "$writer" 2>/dev/null; do
             [[ $(sqlite3 -cmd ".timeout 20000" "$D/$journal.db" 'select count(*) % 10 from t') == 0 ]]
         done
         wait "$writer"
         [[ $(sqlite3 "$D/$journal.db" 'pragma integrity_check; select count(*) from t') == "ok
-$(long 4000 400)" ]]
+$(long 4000 200)" ]]
     done
     rm "$D"/*.db*
 }

@@ -187,7 +187,7 @@ package() { # VERSION: builds a package with all that dpkg has to care for
     chmod 4755 "$dir/usr/bin/thing"
     ln "$dir/usr/bin/thing" "$dir/usr/bin/thing-again"
     ln -s thing "$dir/usr/bin/thing-link"
-    seq 1 2000 | while read -r n; do echo "$1 $n" >"$dir/usr/lib/thing/file$n"; done
+    seq 1 400 | while read -r n; do echo "$1 $n" >"$dir/usr/lib/thing/file$n"; done
     dpkg-deb --root-owner-group -Znone -b "$dir" "$RACK_STATE/thing_$1.deb" >/dev/null
 }
 
@@ -208,7 +208,7 @@ test_dpkg_in_a_chroot() {
     [[ $(tail -n 1 "$root/thing.log") == "configured 1.0 -> 2.0" ]]
     [[ $(tail -n 1 "$root/etc/thing.conf") == mine ]]
     [[ $(stat -c '%a %h %u' "$root/usr/bin/thing-again") == "4755 2 0" ]]
-    [[ $(cat "$root"/usr/lib/thing/file* | grep -c '^2.0 ') == 2000 ]]
+    [[ $(cat "$root"/usr/lib/thing/file* | grep -c '^2.0 ') == 400 ]]
     [[ $(dpkg --root="$root" --verify) == *"/etc/thing.conf"* && $(dpkg --root="$root" --verify | wc -l) == 1 ]]
     [[ -z $(find "$root" -name '*.dpkg-*') ]]
     dpkg --root="$root" --purge thing
