@@ -54,6 +54,13 @@ build() { # DIRECTORY meson options...
     ninja -C "$dir"
 }
 
+build_programs() { # as build, without the tests that meson runs
+    local dir=$1
+    shift
+    [[ -e $dir/build.ninja ]] || CC=${CC:-gcc} meson setup "$dir" "$@" || return 1
+    ninja -C "$dir" fs/bladefs engine/agent/bladed tests/fsx $(ninja -C "$dir" -t targets all | sed -n 's|^\(tests/lib/nfs_client\): .*|\1|p')
+}
+
 count() { # adds "N passed, N failed, N skipped" at the end of a suite's output
     local line
     line=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$1" | tail -n 1)
@@ -121,8 +128,11 @@ for part in $parts; do
                 echo "skip the mount suites with the newest libfuse: $(tail -n 1 "$out/libfuse.log")"
                 ((++skipped))
             elif PKG_CONFIG_PATH=$libfuse/lib/pkgconfig step "build (ASan, UBSan, libfuse 3.18)" \
-                build build-asan-3.18 -Dwerror=true -Db_sanitize=address,undefined -Db_lundef=false; then
+                build_programs build-asan-3.18 -Dwerror=true -Db_sanitize=address,undefined -Db_lundef=false; then
                 LD_LIBRARY_PATH=$libfuse/lib shell_suites build-asan-3.18 tests/mount/*.sh
+                PKG_CONFIG_PATH=$libfuse/lib/pkgconfig step "build (TSan, libfuse 3.18)" \
+                    build_programs build-tsan-3.18 -Dwerror=true -Db_sanitize=thread -Db_lundef=false &&
+                    LD_LIBRARY_PATH=$libfuse/lib shell_suites build-tsan-3.18 tests/mount/{many,handles}.sh
             fi
             ;;
         quickstart) step "build" build build -Dwerror=true && step "examples/quickstart.sh --once" examples/quickstart.sh --once ;;

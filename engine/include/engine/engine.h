@@ -94,8 +94,10 @@ int engine_slot_remove(struct engine *engine, uint32_t id, struct err *err) MUST
 int engine_slot_rename(struct engine *engine, uint32_t id, const char *name, struct err *err) MUST_CHECK;
 int engine_slot_find(struct engine *engine, const char *name, uint32_t *id) MUST_CHECK; /* 0 or -ENOENT */
 int engine_slot_get(struct engine *engine, uint32_t id, struct engine_slot *out) MUST_CHECK;
-/* Those with an id above `after`, by id, up to `max` of them: their number; fewer than `max`: there are no more. */
-size_t engine_slot_list(struct engine *engine, uint32_t after, struct engine_slot *out, size_t max) MUST_CHECK;
+/* Those with an id above `after`, by id, up to `max` of them: their number; fewer than `max`: there are no
+ * more. */
+size_t engine_slot_list(struct engine *engine, uint32_t after, struct engine_slot *out,
+                        size_t max) MUST_CHECK;
 size_t engine_slot_count(struct engine *engine) MUST_CHECK;
 
 /* Makes another key for its agent, with the same id. The one in use stays valid until this one was used.
