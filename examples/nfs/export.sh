@@ -46,7 +46,6 @@ server() { # the pid, if it runs
     pid=$(cat "$STATE/pid" 2>/dev/null) && [[ $(cat "/proc/$pid/comm" 2>/dev/null) == ganesha* ]] && echo "$pid"
 }
 
-# Filesystem_Id is part of every file handle that a client has: it must not change.
 export_block() { # MOUNT
     cat <<BLOCK
 EXPORT {
@@ -76,6 +75,21 @@ has_open() { # PID MOUNT
     find "/proc/$1/fd" -type l -lname "$2*" | grep -q .
 }
 
+rereads() { # how often the server has read its exports again
+    grep -c "Reread exports complete" "$STATE/log" || true
+}
+
+reread() { # PID
+    local before
+    before=$(rereads)
+    kill -HUP "$1"
+    within 30 has_reread "$before" || die "the server did not read its exports again: see $STATE/log"
+}
+
+has_reread() {
+    [[ $(rereads) -gt $1 ]]
+}
+
 not() {
     ! "$@"
 }
@@ -93,6 +107,7 @@ start() { # MOUNT
     # What the server remembers of the export it finds here again after a restart of its own.
     echo "$mount" >"$STATE/mount"
     echo "$ADDRESS $PORT" >"$STATE/address"
+    stat -c %d "$mount" >"$STATE/device"
     configure "$mount"
     ganesha.nfsd -f "$STATE/conf" -L "$STATE/log" -p "$STATE/pid" -N NIV_EVENT
     within 30 answers || die "it does not answer on $ADDRESS:$PORT: see $STATE/log"
@@ -107,6 +122,27 @@ stop() {
     rm -f "$STATE/pid"
 }
 
+# A file handle that a client has is the mount's device number and the node. The kernel gives a new mount the lowest
+# number that is free; so all below the one that the mount had are taken until it has it again.
+take_numbers() { # below DEVICE
+    local n dir
+    for ((n = 0; n < 1000; n++)); do
+        dir=$STATE/taken/$n
+        mkdir -p "$dir"
+        mount -t tmpfs -o size=4k taken "$dir"
+        (($(stat -c %d "$dir") < $1)) || break
+    done
+}
+
+give_numbers_back() {
+    local dir
+    for dir in "$STATE"/taken/*/; do
+        [[ -d $dir ]] || continue
+        ! findmnt --mountpoint "$dir" >/dev/null || umount "$dir"
+        rmdir "$dir"
+    done
+}
+
 restart() { # MOUNT [COMMAND...]
     local mount pid
     pid=$(server) || die "no server runs"
@@ -116,8 +152,10 @@ restart() { # MOUNT [COMMAND...]
     shift
     read -r ADDRESS PORT <"$STATE/address"
     configure
-    kill -HUP "$pid"
+    reread "$pid"
     within 30 not has_open "$pid" "$mount" || die "the server keeps $mount open"
+    trap give_numbers_back EXIT
+    take_numbers "$(<"$STATE/device")"
     if (($# > 0)); then
         "$@"
     else
@@ -126,9 +164,12 @@ restart() { # MOUNT [COMMAND...]
     fi
     within 30 test -d "$mount/snapshots" || die "the controller is not back"
     need_mount "$mount"
+    give_numbers_back
     configure "$mount"
-    kill -HUP "$pid"
+    reread "$pid"
     within 30 has_open "$pid" "$mount" || die "the server does not export $mount again: see $STATE/log"
+    [[ $(stat -c %d "$mount") == "$(<"$STATE/device")" ]] ||
+        die "something else was mounted in the same moment: the handles of clients are stale, they must mount again"
 }
 
 grant() { # MOUNT GROUP

@@ -3,6 +3,7 @@
 # Sourced after rack.sh.
 #
 #   need_ganesha    skips where there is none
+#   nfs_prepare     before rack_up, for nfs_restart
 #   nfs_up          exports $M; sets NFS_PORT
 #   nfs_restart     the documented restart of the controller below its export
 #   nfs_down
@@ -19,6 +20,12 @@ nfs_export() {
     STATE=$RACK_STATE/nfs ADDRESS=127.0.0.1 PORT=${NFS_PORT-} "$EXPORT" "$@" 3>&-
 }
 
+# Before rack_up.
+nfs_prepare() {
+    mkdir "$RACK_STATE/earlier"
+    mount -t tmpfs earlier "$RACK_STATE/earlier"
+}
+
 nfs_up() {
     [[ -n ${NFS_PORT-} ]] || NFS_PORT=$(free_port)
     echo "$NFS_PORT" >"$RACK_STATE/nfs.port"
@@ -29,10 +36,31 @@ nfs_up() {
     nfs_export grant "$M" "$NFS_GROUP"
 }
 
+# Something that was mounted before is gone, as happens, and its device number free: the mount must get its own again.
+# Other programs of this machine may mount something in the same moment: then once more.
 nfs_restart() {
-    nfs_export restart "$M" bash -c '. "$TESTS/lib/rack.sh"; rack_down && rack_up'
+    local before try
+    before=$(stat -c %d "$M")
+    ! findmnt --mountpoint "$RACK_STATE/earlier" >/dev/null || umount "$RACK_STATE/earlier"
+    for try in 1 2 3 4 5; do
+        nfs_export restart "$M" "$TESTS/lib/nfs.sh" controller || true
+        [[ $(stat -c %d "$M") != "$before" ]] || return 0
+        echo "  try $try: the device number is $(stat -c %d "$M"), not $before" >&2
+        sleep 1
+    done
+    return 1
 }
 
 nfs_down() {
     nfs_export stop
 }
+
+# What nfs_restart restarts the controller with, which may have been killed.
+if [[ ${1-} == controller ]]; then
+    . "$TESTS/lib/rack.sh"
+    if [[ -e $RACK_STATE/bladefs.pid ]]; then
+        rack_down
+    else
+        umount "$M"
+    fi && rack_up
+fi
