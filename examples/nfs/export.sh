@@ -3,10 +3,11 @@
 #
 #   export.sh start MOUNT             exports it as /bladefs; only if it is a bladefs mount, and not the bare directory
 #   export.sh grant MOUNT GROUP       lets a group load: see below; once, and again after new slots were made
-#   export.sh restart MOUNT [COMMAND...]
-#                                     restarts the controller below its export: clients wait, and go on with the handles
-#                                     that they have. COMMAND does it (`systemctl restart bladefs`); without one MOUNT is
-#                                     unmounted and mounted again from fstab
+#   export.sh restart MOUNT [STOP START]
+#                                     restarts the controller below its export: clients go on with the handles that they
+#                                     have. STOP and START are commands that do it ("systemctl stop bladefs" "systemctl
+#                                     start bladefs"); without them MOUNT is unmounted, and mounted again from fstab.
+#                                     What a client asks for meanwhile fails with ESTALE
 #   export.sh stop                    ends the server; the mount stays
 #
 # Environment: ADDRESS (127.0.0.1) and PORT (2049) to listen on, STATE (/run/bladefs-nfs) for its files.
@@ -123,14 +124,17 @@ stop() {
 }
 
 # A file handle that a client has is the mount's device number and the node. The kernel gives a new mount the lowest
-# number that is free; so all below the one that the mount had are taken until it has it again.
-take_numbers() { # below DEVICE
-    local n dir
+# number that is free, so those below the one that the mount had are taken while it is mounted again.
+take_numbers() { # below DEVICE, which is free unless somebody was faster
+    local n dir device
     for ((n = 0; n < 1000; n++)); do
         dir=$STATE/taken/$n
         mkdir -p "$dir"
         mount -t tmpfs -o size=4k taken "$dir"
-        (($(stat -c %d "$dir") < $1)) || break
+        device=$(stat -c %d "$dir")
+        ((device < $1)) && continue
+        umount "$dir"
+        return 0
     done
 }
 
@@ -143,33 +147,34 @@ give_numbers_back() {
     done
 }
 
-restart() { # MOUNT [COMMAND...]
-    local mount pid
+restart() { # MOUNT [STOP START]
+    local mount pid device stop=${2-} start=${3-} try
     pid=$(server) || die "no server runs"
     mount=$(<"$STATE/mount")
+    device=$(<"$STATE/device")
     # Its controller may be dead: so nothing that looks at the mount.
     [[ $(realpath -ms -- "$1") == "$mount" ]] || die "$mount is what is exported"
-    shift
     read -r ADDRESS PORT <"$STATE/address"
     configure
     reread "$pid"
     within 30 not has_open "$pid" "$mount" || die "the server keeps $mount open"
     trap give_numbers_back EXIT
-    take_numbers "$(<"$STATE/device")"
-    if (($# > 0)); then
-        "$@"
-    else
-        umount "$mount"
-        mount "$mount" # fstab
-    fi
-    within 30 test -d "$mount/snapshots" || die "the controller is not back"
+    # Others mount and unmount, too: then once more.
+    for try in 1 2 3 4 5; do
+        bash -c "${stop:-umount '$mount'}"
+        take_numbers "$device"
+        bash -c "${start:-mount '$mount'}"
+        within 30 test -d "$mount/snapshots" || die "the controller is not back"
+        give_numbers_back
+        [[ $(stat -c %d "$mount") != "$device" ]] || break
+        echo "export.sh: try $try: the device number is $(stat -c %d "$mount"), not $device" >&2
+    done
     need_mount "$mount"
-    give_numbers_back
     configure "$mount"
     reread "$pid"
     within 30 has_open "$pid" "$mount" || die "the server does not export $mount again: see $STATE/log"
-    [[ $(stat -c %d "$mount") == "$(<"$STATE/device")" ]] ||
-        die "something else was mounted in the same moment: the handles of clients are stale, they must mount again"
+    [[ $(stat -c %d "$mount") == "$device" ]] ||
+        die "the mount's device number is taken: the handles of clients are stale, they must mount again"
 }
 
 grant() { # MOUNT GROUP
@@ -192,9 +197,9 @@ verb=${1-}
 case $verb in
     start) [[ $# == 2 ]] || die "start MOUNT" ;;
     grant) [[ $# == 3 ]] || die "grant MOUNT GROUP" ;;
-    restart) [[ $# -ge 2 ]] || die "restart MOUNT [COMMAND...]" ;;
+    restart) [[ $# == 2 || $# == 4 ]] || die "restart MOUNT [STOP START]" ;;
     stop) [[ $# == 1 ]] || die "stop" ;;
-    *) die "start MOUNT, grant MOUNT GROUP, restart MOUNT [COMMAND...], or stop" ;;
+    *) die "start MOUNT, grant MOUNT GROUP, restart MOUNT [STOP START], or stop" ;;
 esac
 shift
 "$verb" "$@"

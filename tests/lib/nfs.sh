@@ -37,18 +37,9 @@ nfs_up() {
 }
 
 # Something that was mounted before is gone, as happens, and its device number free: the mount must get its own again.
-# Other programs of this machine may mount something in the same moment: then once more.
 nfs_restart() {
-    local before try
-    before=$(stat -c %d "$M")
     ! findmnt --mountpoint "$RACK_STATE/earlier" >/dev/null || umount "$RACK_STATE/earlier"
-    for try in 1 2 3 4 5; do
-        nfs_export restart "$M" "$TESTS/lib/nfs.sh" controller || true
-        [[ $(stat -c %d "$M") != "$before" ]] || return 0
-        echo "  try $try: the device number is $(stat -c %d "$M"), not $before" >&2
-        sleep 1
-    done
-    return 1
+    nfs_export restart "$M" "'$TESTS/lib/nfs.sh' controller_stop" "'$TESTS/lib/nfs.sh' controller_start"
 }
 
 nfs_down() {
@@ -56,11 +47,15 @@ nfs_down() {
 }
 
 # What nfs_restart restarts the controller with, which may have been killed.
-if [[ ${1-} == controller ]]; then
-    . "$TESTS/lib/rack.sh"
-    if [[ -e $RACK_STATE/bladefs.pid ]]; then
-        rack_down
-    else
-        umount "$M"
-    fi && rack_up
-fi
+case ${1-} in
+    controller_stop)
+        set -e
+        . "$TESTS/lib/rack.sh"
+        if [[ -e $RACK_STATE/bladefs.pid ]]; then rack_down; else umount "$M"; fi
+        ;;
+    controller_start)
+        set -e
+        . "$TESTS/lib/rack.sh"
+        rack_up
+        ;;
+esac
