@@ -58,7 +58,7 @@ guest_run() {
     : >"$guest/console"
     timeout -k 5 90 qemu-system-x86_64 -accel tcg -cpu max -m 320 -nodefaults -no-user-config -display none -no-reboot \
         -serial "file:$guest/console" -kernel "$(ls "$guest"/package/boot/vmlinuz*)" -initrd "$guest/initrd" \
-        -append "console=ttyS0 quiet panic=-1 nfs_port=$NFS_PORT nfs_version=4.1" \
+        -append "console=ttyS0 quiet panic=-1 nfs_port=$NFS_PORT nfs_version=${NFS_VERSION:-4.1}" \
         -netdev user,id=net,ipv6=off -device virtio-net-pci,netdev=net,romfile= >"$guest/qemu.log" 2>&1 3>&- &
     qemu=$!
     if within 60 asks_or_ended "$qemu" && asks; then
