@@ -147,6 +147,9 @@ static int read_pack(struct blob_store *store, const struct index_place *place, 
         return fd;
     ssize_t n = fd_read_at(fd, record, len, place->offset_bytes);
     store_file_put(store, place->pack);
+    if (n == -EIO)
+        log_error("packs/%016" PRIx32 ".pack in the store cannot be read at %" PRIu32 ": %s", place->pack,
+                  place->offset_bytes, strerror(EIO));
     if (n == -EIO || (n >= 0 && (size_t)n < len))
         return -EBADMSG;
     return n < 0 ? (int)n : 0;

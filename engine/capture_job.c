@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "blob/capture.h"
 #include "source.h"
+#include "strangers.h"
 
 #define WRITERS_MS 5000 /* how long a file may stay open for writing, or one change last */
 #define SETTLE_MS 20000 /* how long changes may go on after the scan */
@@ -18,6 +19,7 @@
 #define RESCANS_MAX 3   /* of the whole tree, when too much changed to be remembered */
 #define RENAME_TRIES 10 /* the tree is under its new name before the engine is told */
 #define RENAME_PAUSE_MS 10
+#define STRANGERS_PAUSE_MS 100
 
 struct run {
     const struct capture_parts *parts;
@@ -218,10 +220,38 @@ static int settle(struct run *run, struct err *err)
     }
 }
 
+/* Who opened a file through an earlier controller, and still has it: waits for him as for a writer. */
+static int wait_strangers(const struct run *run, struct err *err)
+{
+    char path[256] = "";
+    int64_t until_ms = run->began_ms + WRITERS_MS;
+    if (source_has_no_strangers(run->source))
+        return 0;
+    if (strangers_possible(run->tree_fd, source_started_ns(run->source))) {
+        int found;
+        while ((found = stranger_find(run->tree_fd, path, sizeof(path))) > 0) {
+            if (__atomic_load_n(run->wait.cancelled, __ATOMIC_RELAXED))
+                return err_set(err, ECANCELED, "cancelled");
+            if (source_now_ms() > until_ms)
+                return err_set(err, ETXTBSY,
+                               "%s is open for writing, perhaps since before the controller was started; "
+                               "close it and load again",
+                               path);
+            nanosleep(&(struct timespec){.tv_nsec = STRANGERS_PAUSE_MS * 1000000L}, NULL);
+        }
+        if (found < 0)
+            return err_sys(err, -found, "it cannot be read");
+    }
+    source_set_no_strangers(run->source);
+    return 0;
+}
+
 static int make_image(struct run *run, struct blob_capture_result *result, struct err *err)
 {
     for (int tries = 0; tries < RESCANS_MAX; tries++) {
         int r = source_wait_writers(run->source, &run->wait, err);
+        if (r == 0)
+            r = wait_strangers(run, err);
         if (r == 0)
             r = scan(run, err);
         if (r == 0)

@@ -1,12 +1,33 @@
 #include "catalog_db.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+
+/* Of the reasons that the system gives these are ones that people can mend. */
+static bool can_be_mended(int code)
+{
+    return code == ENOSPC || code == EDQUOT || code == EROFS;
+}
+
+/*
+ * Why the disk failed. What SQLite kept of errno may be of something that it did since, so the file is asked:
+ * to set its times is refused where it cannot be written, and harmless where it can. 0: the file itself is at
+ * fault.
+ */
+static int disk_fault(const struct catalog *c)
+{
+    int kept = sqlite3_system_errno(c->db);
+    if (can_be_mended(kept))
+        return kept;
+    return utimensat(AT_FDCWD, c->path, NULL, 0) < 0 ? errno : 0;
+}
 
 int catalog_fault(struct catalog *c, const char *doing, struct err *err)
 {
     int extended = sqlite3_extended_errcode(c->db);
-    int system = sqlite3_system_errno(c->db);
-    int code = EIO;
+    int code = EIO, disk;
     switch (extended & 0xff) {
     case SQLITE_FULL:
         code = ENOSPC;
@@ -18,9 +39,10 @@ int catalog_fault(struct catalog *c, const char *doing, struct err *err)
         code = ENOMEM;
         break;
     case SQLITE_IOERR:
-        /* Of the reasons that the system gives these are ones that people can mend. */
-        if (system == ENOSPC || system == EDQUOT || system == EROFS)
-            code = system;
+    case SQLITE_CORRUPT: /* so it calls what it cannot read once writing has failed */
+        disk = disk_fault(c);
+        if (disk)
+            return err_sys(err, can_be_mended(disk) ? disk : EIO, "%s: cannot %s", c->path, doing);
         break;
     case SQLITE_CONSTRAINT:
         if (extended == SQLITE_CONSTRAINT_UNIQUE || extended == SQLITE_CONSTRAINT_PRIMARYKEY)

@@ -2,7 +2,7 @@
  * Opening and closing: the store's directory, its lock, and the parts of the engine in their order.
  *
  *   STORE/format     "bladefs store 1\n"
- *   STORE/lock       flock'd by the controller, with its pid
+ *   STORE/lock       flock'd by the controller, with its pid, and "ending" when it has begun to end
  *   STORE/catalog.db the catalog (catalog.c)
  *   STORE/snapshots/ the trees of the source snapshots
  *   the chunks       blob/FORMAT.md
@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 
 #include "base/fdio.h"
 #include "base/log.h"
@@ -24,8 +25,11 @@
 #define FORMAT_FILE_NEW "format.new" /* file_replace's temporary */
 #define FORMAT_WORDS "bladefs store "
 #define LOCK_FILE "lock"
+#define LOCK_ENDING "ending\n" /* in it, behind the pid */
 #define CACHE_BYTES ((size_t)32 << 20)
 #define LEVEL_DEFAULT 1
+
+enum { LOCK_GRACE_MS = 1000, LOCK_ENDING_MS = 30000, LOCK_LOOK_MS = 20 };
 
 /* 0, or -ENOENT when there is no such file. */
 static int check_format(const char *path, int store_fd, struct err *err)
@@ -85,13 +89,48 @@ static int in_use(const char *path, int lock_fd, struct err *err)
     return err_set(err, EBUSY, "%s is in use by another controller, process %s", path, pid);
 }
 
+/* Whether who holds the lock has said that it ends. */
+static bool holder_ends(int lock_fd)
+{
+    char line[48] = "";
+    ssize_t n = fd_read_at(lock_fd, line, sizeof(line) - 1, 0);
+    return n > 0 && strstr(line, LOCK_ENDING);
+}
+
+/*
+ * umount(8) is back before the controller has ended, and a killed one takes a moment to be gone: what is
+ * mounted again right after is to find the store free.
+ */
+static int lock_or_wait(int lock_fd)
+{
+    for (int waited_ms = 0;; waited_ms += LOCK_LOOK_MS) {
+        if (flock(lock_fd, LOCK_EX | LOCK_NB) == 0)
+            return 0;
+        if (errno != EWOULDBLOCK)
+            return -errno;
+        if (waited_ms >= (holder_ends(lock_fd) ? LOCK_ENDING_MS : LOCK_GRACE_MS))
+            return -EWOULDBLOCK;
+        nanosleep(&(struct timespec){.tv_nsec = LOCK_LOOK_MS * 1000000L}, NULL);
+    }
+}
+
+/* For who waits in lock_or_wait. On a full disk the line stays as it is, and then he waits less long. */
+static void say_that_it_ends(int lock_fd)
+{
+    char line[48];
+    int n = snprintf(line, sizeof(line), "%d\n" LOCK_ENDING, (int)getpid());
+    if (lock_fd >= 0 && fd_write_at(lock_fd, line, (size_t)n, 0) < 0)
+        log_debug("the lock's line stays as it is");
+}
+
 static int lock_store(const char *path, int store_fd, struct err *err)
 {
     OWNED_FD fd = openat(store_fd, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return err_sys(err, errno, "%s/" LOCK_FILE, path);
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return errno == EWOULDBLOCK ? in_use(path, fd, err) : err_sys(err, errno, "%s/" LOCK_FILE, path);
+    int locked = lock_or_wait(fd);
+    if (locked < 0)
+        return locked == -EWOULDBLOCK ? in_use(path, fd, err) : err_sys(err, -locked, "%s/" LOCK_FILE, path);
     char pid[24];
     int n = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
     /* Written before it is cut: on a full disk the old one's block is what there is. */
@@ -196,6 +235,7 @@ void engine_close(struct engine *engine)
     if (!engine)
         return;
     struct err err = {0};
+    say_that_it_ends(engine->lock_fd);
     if (engine->fleet)
         fleet_free(engine->fleet);
     captures_free(engine->captures);

@@ -116,6 +116,7 @@ static void free_parts(struct fleet *fleet)
         slot_free(fleet->slots.at[i]);
     }
     free(fleet->slots.at);
+    free(fleet->slots.by_id);
     attrs_free(&fleet->any_attrs);
     if (fleet->logs_fd >= 0)
         close(fleet->logs_fd);

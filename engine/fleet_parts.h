@@ -59,6 +59,7 @@ struct waiter {
 };
 void waiters_answer(struct waiter **waiters, int result, const char *line); /* all; the list is empty then */
 /* Answers and removes that one: true when it was there. */
+bool waiters_have(const struct waiter *waiters, uint64_t request);
 bool waiters_cancel(struct waiter **waiters, uint64_t request);
 
 /* ---- slot_state.c: what people see of a slot, changed from the loop's thread ---- */

@@ -41,6 +41,8 @@ static void captured_on_loop(struct loop_task *task)
 {
     struct load *load = CONTAINER_OF(task, struct load, captured_task);
     load->capturing = false;
+    if (load->captured_running)
+        fleet_notify(load->fleet, ENGINE_STORE, 0);
     if (load->state != LOAD_CAPTURE) { /* nobody wants it any more */
         if (load->captured_running)
             runnings_release(load->fleet->options.runnings, load->captured_running);

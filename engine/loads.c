@@ -377,9 +377,12 @@ void loads_refuse_unknown(struct fleet *fleet, uint32_t slot_id, const char *val
 bool loads_cancel(struct fleet *fleet, uint64_t request)
 {
     for (struct load *load = fleet->loads; load; load = load->next) {
-        if (!waiters_cancel(&load->waiters, request))
+        if (!waiters_have(load->waiters, request))
             continue;
-        if (!load->waiters && load->state < LOAD_START) {
+        if (load->state >= LOAD_START)
+            return true; /* no way back: it is soon over, and who waits is told how it ended */
+        waiters_cancel(&load->waiters, request);
+        if (!load->waiters) {
             load_fails(load, EINTR, "the load of %s was cancelled; the blade keeps what it had", load->value);
             load_event(load, LOAD_CANCELLED);
         }

@@ -242,17 +242,21 @@ size_t runnings_count(struct runnings *t)
     return t->count;
 }
 
-int runnings_list(struct runnings *t, struct catalog_running **out, size_t *count)
+size_t runnings_newest(struct runnings *t, int64_t *created_ns)
 {
     HOLD_LOCK(&t->lock);
-    struct catalog_running *list = calloc(t->count + 1, sizeof(*list));
-    if (!list)
-        return -ENOMEM;
-    for (size_t i = 0; i < t->count; i++)
-        list[i] = t->by_name[i]->running;
-    *out = list;
-    *count = t->count;
-    return 0;
+    *created_ns = t->count ? t->by_id[t->count - 1]->running.created_ns : 0;
+    return t->count;
+}
+
+size_t runnings_list(struct runnings *t, uint32_t after, struct catalog_running *out, size_t max)
+{
+    HOLD_LOCK(&t->lock);
+    size_t count = 0;
+    size_t from = after == UINT32_MAX ? t->count : place_of_id(t, after + 1);
+    for (size_t i = from; i < t->count && count < max; i++)
+        out[count++] = t->by_id[i]->running;
+    return count;
 }
 
 static int removal_begin(struct runnings *t, uint32_t id, struct err *err)

@@ -45,8 +45,11 @@ void runnings_image_put(struct runnings *runnings, struct shared_image *image);
 int runnings_added(struct runnings *runnings, const struct catalog_running *row) MUST_CHECK;
 
 size_t runnings_count(struct runnings *runnings);
-/* All, by name and n; `*out` is the caller's to free. */
-int runnings_list(struct runnings *runnings, struct catalog_running **out, size_t *count) MUST_CHECK;
+/* The same, and when the newest was made (0: there are none). */
+size_t runnings_newest(struct runnings *runnings, int64_t *created_ns);
+/* Those with an id above `after`, by id, up to `max`: their number. */
+size_t runnings_list(struct runnings *runnings, uint32_t after, struct catalog_running *out,
+                     size_t max) MUST_CHECK;
 
 /* From the table and the catalog. -ENOENT; -ENOTEMPTY while it is held. Blocks on the disk. */
 int runnings_remove(struct runnings *runnings, uint32_t id, struct err *err) MUST_CHECK;

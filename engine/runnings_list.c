@@ -28,21 +28,25 @@ int engine_running_get(struct engine *engine, uint32_t id, struct engine_running
     return r;
 }
 
-int engine_running_list(struct engine *engine, struct engine_running **out, size_t *count)
+size_t engine_running_list(struct engine *engine, uint32_t after, struct engine_running *out, size_t max)
 {
-    OWNED struct catalog_running *rows = NULL;
-    size_t rows_count = 0;
-    int r = runnings_list(engine->runnings, &rows, &rows_count);
-    if (r < 0)
-        return r;
-    struct engine_running *list = calloc(rows_count + 1, sizeof(*list));
-    if (!list)
-        return -ENOMEM;
-    for (size_t i = 0; i < rows_count; i++)
-        fill(&list[i], &rows[i]);
-    *out = list;
-    *count = rows_count;
-    return 0;
+    struct catalog_running rows[64];
+    size_t count = 0;
+    while (count < max) {
+        size_t wanted = max - count < 64 ? max - count : 64;
+        size_t got = runnings_list(engine->runnings, after, rows, wanted);
+        for (size_t i = 0; i < got; i++)
+            fill(&out[count++], &rows[i]);
+        if (got < wanted)
+            break;
+        after = rows[got - 1].id;
+    }
+    return count;
+}
+
+size_t engine_running_count(struct engine *engine, int64_t *newest_ns)
+{
+    return runnings_newest(engine->runnings, newest_ns);
 }
 
 int engine_running_remove(struct engine *engine, uint32_t id, struct err *err)

@@ -40,18 +40,21 @@ int engine_slot_get(struct engine *engine, uint32_t id, struct engine_slot *out)
     return 0;
 }
 
-int engine_slot_list(struct engine *engine, struct engine_slot **out, size_t *count)
+size_t engine_slot_list(struct engine *engine, uint32_t after, struct engine_slot *out, size_t max)
 {
     HOLD_LOCK(&engine->fleet->lock);
     const struct slots *slots = &engine->fleet->slots;
-    struct engine_slot *list = calloc(slots->count ? slots->count : 1, sizeof *list);
-    if (!list)
-        return -ENOMEM;
-    for (size_t i = 0; i < slots->count; i++)
-        describe(slots->at[i], &list[i]);
-    *out = list;
-    *count = slots->count;
-    return 0;
+    size_t count = 0;
+    size_t from = after == UINT32_MAX ? slots->count : slots_place_of_id(slots, after + 1);
+    for (size_t i = from; i < slots->count && count < max; i++)
+        describe(slots->by_id[i], &out[count++]);
+    return count;
+}
+
+size_t engine_slot_count(struct engine *engine)
+{
+    HOLD_LOCK(&engine->fleet->lock);
+    return engine->fleet->slots.count;
 }
 
 /* ---- the control files ---- */
@@ -146,20 +149,21 @@ int engine_show(struct engine *engine, uint32_t id, enum engine_text what, struc
 
 /* ---- the table ---- */
 
-static void status_row(const struct slot *slot, int64_t now_ms, struct status_row *row)
+/* `text` keeps what is made up for the row. */
+static void status_row(const struct slot *slot, int64_t now_ms, struct buf *text, struct status_row *row)
 {
-    OWNED_BUF struct buf text = BUF_EMPTY;
     *row = (struct status_row){.slot = slot->name,
                                .state = engine_state_name(slot->blade.state),
                                .image = slot->image,
-                               .since_ns = slot->blade.state_ns};
-    if (slot->taken && slot->progress.any && !slot->progress.ended_ms) {
-        text_progress(&slot->progress, now_ms, &text);
-        if (text.len_bytes > 0)
-            snprintf(row->info, sizeof row->info, "%.*s", (int)text.len_bytes - 1, (const char *)text.bytes);
-    } else {
-        snprintf(row->info, sizeof row->info, "%s", slot->error);
-    }
+                               .since_ns = slot->blade.state_ns,
+                               .info = slot->error};
+    if (!slot->taken || !slot->progress.any || slot->progress.ended_ms)
+        return;
+    text_progress(&slot->progress, now_ms, text);
+    if (text->error || text->len_bytes == 0)
+        return;
+    text->bytes[text->len_bytes - 1] = '\0'; /* instead of the newline */
+    row->info = (const char *)text->bytes;
 }
 
 int engine_show_status(struct engine *engine, struct buf *out, int64_t *changed_ns)
@@ -167,14 +171,16 @@ int engine_show_status(struct engine *engine, struct buf *out, int64_t *changed_
     struct fleet *fleet = engine->fleet;
     HOLD_LOCK(&fleet->lock);
     size_t count = fleet->slots.count;
-    struct status_row *rows = calloc(count ? count : 1, sizeof *rows);
-    if (!rows)
+    OWNED struct status_row *rows = calloc(count + 1, sizeof *rows);
+    OWNED struct buf *texts = calloc(count + 1, sizeof *texts);
+    if (!rows || !texts)
         return -ENOMEM;
     int64_t now_ms = clock_boot_ms();
     for (size_t i = 0; i < count; i++)
-        status_row(fleet->slots.at[i], now_ms, &rows[i]);
+        status_row(fleet->slots.at[i], now_ms, &texts[i], &rows[i]);
     text_status(rows, count, out);
-    free(rows);
+    for (size_t i = 0; i < count; i++)
+        buf_free(&texts[i]);
     if (changed_ns)
         *changed_ns = fleet->status_ns;
     return out->error;

@@ -2,12 +2,12 @@
 
 #include <string.h>
 
-static size_t place_of(const struct slots *slots, const char *name)
+static size_t place_among(struct slot *const *at, size_t count, const char *name)
 {
-    size_t low = 0, high = slots->count;
+    size_t low = 0, high = count;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        if (strcmp(slots->at[mid]->name, name) < 0)
+        if (strcmp(at[mid]->name, name) < 0)
             low = mid + 1;
         else
             high = mid;
@@ -15,44 +15,77 @@ static size_t place_of(const struct slots *slots, const char *name)
     return low;
 }
 
-static void put_at_place(struct slots *slots, struct slot *slot)
+static size_t place_of(const struct slots *slots, const char *name)
 {
-    size_t place = place_of(slots, slot->name);
-    memmove(&slots->at[place + 1], &slots->at[place], (slots->count - place) * sizeof(struct slot *));
-    slots->at[place] = slot;
-    slots->count++;
+    return place_among(slots->at, slots->count, name);
+}
+
+size_t slots_place_of_id(const struct slots *slots, uint32_t id)
+{
+    size_t low = 0, high = slots->count;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (slots->by_id[mid]->id < id)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static void put_in(struct slot **list, size_t count, size_t place, struct slot *slot)
+{
+    memmove(&list[place + 1], &list[place], (count - place) * sizeof(struct slot *));
+    list[place] = slot;
+}
+
+static void take_out(struct slot **list, size_t count, size_t place)
+{
+    memmove(&list[place], &list[place + 1], (count - place - 1) * sizeof(struct slot *));
+}
+
+static int make_room(struct slots *slots)
+{
+    if (slots->count < slots->cap)
+        return 0;
+    size_t cap = slots->cap ? slots->cap * 2 : 16;
+    struct slot **at = reallocarray(slots->at, cap, sizeof(struct slot *));
+    if (at)
+        slots->at = at;
+    struct slot **by_id = reallocarray(slots->by_id, cap, sizeof(struct slot *));
+    if (by_id)
+        slots->by_id = by_id;
+    if (!at || !by_id)
+        return -ENOMEM;
+    slots->cap = cap;
+    return 0;
 }
 
 int slots_insert(struct slots *slots, struct slot *slot)
 {
-    if (slots->count == slots->cap) {
-        size_t cap = slots->cap ? slots->cap * 2 : 16;
-        struct slot **at = realloc(slots->at, cap * sizeof(struct slot *));
-        if (!at)
-            return -ENOMEM;
-        slots->at = at;
-        slots->cap = cap;
-    }
-    put_at_place(slots, slot);
+    int r = make_room(slots);
+    if (r < 0)
+        return r;
+    put_in(slots->at, slots->count, place_of(slots, slot->name), slot);
+    put_in(slots->by_id, slots->count, slots_place_of_id(slots, slot->id), slot);
+    slots->count++;
     return 0;
 }
 
 void slots_take_out(struct slots *slots, struct slot *slot)
 {
-    for (size_t i = 0; i < slots->count; i++) {
-        if (slots->at[i] != slot)
-            continue;
-        slots->count--;
-        memmove(&slots->at[i], &slots->at[i + 1], (slots->count - i) * sizeof(struct slot *));
+    if (slots_by_id(slots, slot->id) != slot)
         return;
-    }
+    take_out(slots->at, slots->count, place_of(slots, slot->name));
+    take_out(slots->by_id, slots->count, slots_place_of_id(slots, slot->id));
+    slots->count--;
 }
 
 void slots_rename(struct slots *slots, struct slot *slot, const char *name)
 {
-    slots_take_out(slots, slot);
+    take_out(slots->at, slots->count, place_of(slots, slot->name));
     snprintf(slot->name, sizeof slot->name, "%s", name);
-    put_at_place(slots, slot);
+    put_in(slots->at, slots->count - 1, place_among(slots->at, slots->count - 1, slot->name), slot);
 }
 
 struct slot *slots_by_name(const struct slots *slots, const char *name)
@@ -65,11 +98,8 @@ struct slot *slots_by_name(const struct slots *slots, const char *name)
 
 struct slot *slots_by_id(const struct slots *slots, uint32_t id)
 {
-    for (size_t i = 0; i < slots->count; i++) {
-        if (slots->at[i]->id == id)
-            return slots->at[i];
-    }
-    return NULL;
+    size_t place = slots_place_of_id(slots, id);
+    return place < slots->count && slots->by_id[place]->id == id ? slots->by_id[place] : NULL;
 }
 
 struct slot *slots_by_key(const struct slots *slots, const char *key_id)

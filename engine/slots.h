@@ -88,7 +88,8 @@ struct slot {
 };
 
 struct slots {
-    struct slot **at; /* sorted by name */
+    struct slot **at;    /* sorted by name */
+    struct slot **by_id; /* the same, sorted by id */
     size_t count, cap;
 };
 
@@ -97,6 +98,8 @@ int slots_insert(struct slots *slots, struct slot *slot) MUST_CHECK; /* takes it
 void slots_take_out(struct slots *slots, struct slot *slot);         /* the caller's again */
 void slots_rename(struct slots *slots, struct slot *slot, const char *name);
 struct slot *slots_by_name(const struct slots *slots, const char *name);
+/* The place in by_id of the first slot whose id is not below that. */
+size_t slots_place_of_id(const struct slots *slots, uint32_t id);
 struct slot *slots_by_id(const struct slots *slots, uint32_t id);
 struct slot *slots_by_key(const struct slots *slots, const char *key_id);
 

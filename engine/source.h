@@ -57,6 +57,11 @@ uint32_t source_clean(struct engine_source *source);
 /* Whether it still is the snapshot of that name. */
 bool source_is(struct engine_source *source, const char *name);
 
+/* Since when this controller serves; and the trees that are known to have no strangers (strangers.h). */
+int64_t source_started_ns(const struct engine_source *source);
+bool source_has_no_strangers(struct engine_source *source);
+void source_set_no_strangers(struct engine_source *source);
+
 /* The waits below end early with -ECANCELED when *cancelled becomes true (within 100 ms). */
 struct source_wait {
     const bool *cancelled; /* read atomically */

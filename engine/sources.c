@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/fdio.h"
 #include "parts.h"
 #include "source.h"
 
@@ -10,6 +11,9 @@ struct sources {
     pthread_mutex_t lock;
     struct catalog *catalog;
     struct engine_source *first;
+    int64_t started_ns;
+    uint64_t *no_strangers; /* top inodes; trees that are gone stay in it, for another's inode is newer */
+    size_t no_strangers_count, no_strangers_room;
 };
 
 int sources_new(struct catalog *catalog, struct sources **out)
@@ -19,6 +23,7 @@ int sources_new(struct catalog *catalog, struct sources **out)
         return -ENOMEM;
     pthread_mutex_init(&s->lock, NULL);
     s->catalog = catalog;
+    s->started_ns = clock_wall_ns();
     *out = s;
     return 0;
 }
@@ -43,6 +48,7 @@ void sources_free(struct sources *s)
         source_free(source);
     }
     pthread_mutex_destroy(&s->lock);
+    free(s->no_strangers);
     free(s);
 }
 
@@ -107,6 +113,36 @@ void engine_source_put(struct engine_source *source)
         unlink_source(source);
     }
     source_free(source);
+}
+
+int64_t source_started_ns(const struct engine_source *source)
+{
+    return source->sources->started_ns;
+}
+
+bool source_has_no_strangers(struct engine_source *source)
+{
+    const struct sources *s = source->sources;
+    HOLD_LOCK(&source->sources->lock);
+    for (size_t i = 0; i < s->no_strangers_count; i++)
+        if (s->no_strangers[i] == source->top_inode)
+            return true;
+    return false;
+}
+
+void source_set_no_strangers(struct engine_source *source)
+{
+    struct sources *s = source->sources;
+    HOLD_LOCK(&s->lock);
+    if (s->no_strangers_count == s->no_strangers_room) {
+        size_t room = s->no_strangers_room ? s->no_strangers_room * 2 : 16;
+        uint64_t *more = realloc(s->no_strangers, room * sizeof(*more));
+        if (!more)
+            return; /* it is looked through again the next time */
+        s->no_strangers = more;
+        s->no_strangers_room = room;
+    }
+    s->no_strangers[s->no_strangers_count++] = source->top_inode;
 }
 
 int64_t source_now_ms(void)

@@ -21,7 +21,7 @@ struct status_row {
     const char *state;
     const char *image; /* "" is shown as "-" */
     int64_t since_ns;
-    char info[560]; /* progress or error */
+    const char *info; /* progress or error; "" is shown as "-" */
 };
 void text_status(const struct status_row *rows, size_t count, struct buf *out);
 

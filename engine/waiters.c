@@ -11,6 +11,13 @@ void waiters_answer(struct waiter **waiters, int result, const char *line)
     }
 }
 
+bool waiters_have(const struct waiter *waiters, uint64_t request)
+{
+    while (waiters && waiters->request != request)
+        waiters = waiters->next;
+    return waiters != NULL;
+}
+
 bool waiters_cancel(struct waiter **waiters, uint64_t request)
 {
     for (struct waiter **at = waiters; *at; at = &(*at)->next) {

@@ -3,9 +3,12 @@
 #include <stddef.h>
 #include <string.h>
 
-#define LISTEN_DEFAULT "127.0.0.1:7420"
+#include "mount_words.h"
 
-enum { KEY_HELP, KEY_VERSION, KEY_DEBUG, KEY_IGNORED };
+#define LISTEN_DEFAULT "127.0.0.1:7420"
+#define MAX_READ "max_read="
+
+enum { KEY_HELP, KEY_VERSION, KEY_DEBUG };
 
 #define OPTION(text, field)                                                                                  \
     {                                                                                                        \
@@ -18,6 +21,7 @@ static const struct fuse_opt known[] = {
     OPTION("fence=%s", fence),
     OPTION("-f", foreground),
     OPTION("nonempty", nonempty),
+    OPTION("remount_stale", remount_stale),
     {"allow_other", offsetof(struct options, users), OPTION_USERS_ALL},
     {"allow_root", offsetof(struct options, users), OPTION_USERS_AND_ROOT},
     {"noallow_other", offsetof(struct options, users), OPTION_USERS_OWN},
@@ -29,15 +33,6 @@ static const struct fuse_opt known[] = {
     FUSE_OPT_KEY("--version", KEY_VERSION),
     FUSE_OPT_KEY("-d", KEY_DEBUG),
     FUSE_OPT_KEY("debug", KEY_DEBUG),
-    /* Words of /etc/fstab that are for mount(8) and systemd. */
-    FUSE_OPT_KEY("_netdev", KEY_IGNORED),
-    FUSE_OPT_KEY("nofail", KEY_IGNORED),
-    FUSE_OPT_KEY("defaults", KEY_IGNORED),
-    FUSE_OPT_KEY("auto", KEY_IGNORED),
-    FUSE_OPT_KEY("noauto", KEY_IGNORED),
-    FUSE_OPT_KEY("user", KEY_IGNORED),
-    FUSE_OPT_KEY("nouser", KEY_IGNORED),
-    FUSE_OPT_KEY("users", KEY_IGNORED),
     FUSE_OPT_END,
 };
 
@@ -45,6 +40,25 @@ static int copy_word(const char *word, char **out)
 {
     *out = strdup(word);
     return *out ? 0 : -1;
+}
+
+static int take_word(struct options *options, const char *word)
+{
+    switch (mount_word_kind(word)) {
+    case MOUNT_WORD_IGNORED:
+        return 0;
+    case MOUNT_WORD_PASSED:
+        if (strncmp(word, MAX_READ, strlen(MAX_READ)) == 0)
+            options->max_read_bytes = (unsigned)strtoul(word + strlen(MAX_READ), NULL, 10);
+        return 1;
+    case MOUNT_WORD_UNKNOWN:
+        break;
+    }
+    if (strcmp(word, "remount") == 0)
+        fprintf(stderr, "bladefs: the mount is changed by the kernel alone: mount -i -o remount,...\n");
+    else
+        fprintf(stderr, "bladefs: unknown option %s (see --help)\n", word);
+    return -1;
 }
 
 /* fuse_opt_parse(3): 0 takes it, 1 leaves it for libfuse, -1 fails. */
@@ -62,8 +76,6 @@ static int take(void *data, const char *arg, int key, struct fuse_args *args)
     case KEY_DEBUG:
         options->debug = 1;
         return 0;
-    case KEY_IGNORED:
-        return 0;
     case FUSE_OPT_KEY_NONOPT:
         if (!options->store)
             return copy_word(arg, &options->store);
@@ -72,7 +84,7 @@ static int take(void *data, const char *arg, int key, struct fuse_args *args)
         fprintf(stderr, "bladefs: one argument too many: %s (see --help)\n", arg);
         return -1;
     default:
-        return strncmp(arg, "x-", 2) == 0 ? 0 : 1;
+        return take_word(options, arg);
     }
 }
 
@@ -156,7 +168,7 @@ static const char *users_option(int users)
     }
 }
 
-/* What the mount always has. */
+/* What the mount always has; in front, so that another fsname or subtype counts. */
 static int add_mount_options(struct options *options, struct err *err)
 {
     char *mount = NULL;
@@ -172,22 +184,55 @@ static int add_mount_options(struct options *options, struct err *err)
         r = name ? fuse_opt_add_opt_escaped(&mount, name) : -1;
     words = mount;
     if (r == 0)
-        r = fuse_opt_add_arg(&options->args, "-o");
+        r = fuse_opt_insert_arg(&options->args, 1, "-o");
     if (r == 0)
-        r = fuse_opt_add_arg(&options->args, words);
+        r = fuse_opt_insert_arg(&options->args, 2, words);
     if (r == 0 && options->debug)
         r = fuse_opt_add_arg(&options->args, "-d");
     return r == 0 ? 0 : err_set(err, ENOMEM, "no memory");
 }
 
+/*
+ * As mount.bladefs it is called by mount(8): STORE MOUNTPOINT [-sfnv] [-N namespace] [-o options] [-t type].
+ * There -f means that nothing is to be mounted.
+ */
+static int as_helper(struct options *options, struct err *err)
+{
+    const char *slash = strrchr(options->args.argv[0], '/');
+    const char *name = slash ? slash + 1 : options->args.argv[0];
+    if (strncmp(name, "mount.", 6) != 0)
+        return 0;
+    struct fuse_args rest = {0};
+    int argc = options->args.argc;
+    char *const *argv = options->args.argv;
+    int r = fuse_opt_add_arg(&rest, argv[0]);
+    for (int i = 1; r == 0 && i < argc; i++) {
+        size_t letters = argv[i][0] == '-' ? strspn(argv[i] + 1, "sfnv") : 0;
+        if (letters && !argv[i][1 + letters])
+            options->fake |= strchr(argv[i], 'f') != NULL;
+        else if (strcmp(argv[i], "-t") == 0 && i + 1 < argc)
+            i++;
+        else
+            r = fuse_opt_add_arg(&rest, argv[i]);
+    }
+    if (r < 0) {
+        fuse_opt_free_args(&rest);
+        return err_set(err, ENOMEM, "no memory");
+    }
+    options->args = rest;
+    return 0;
+}
+
 int options_parse(int argc, char **argv, struct options *out, struct err *err)
 {
     struct options options = {.args = FUSE_ARGS_INIT(argc, argv)};
+    int r = as_helper(&options, err);
+    if (r < 0)
+        return r;
     if (fuse_opt_parse(&options.args, &options, known, take) != 0) {
         options_free(&options);
         return err_set(err, EINVAL, "%s", ""); /* the sentence is out already */
     }
-    int r = 0;
     if (!options.help && !options.version) {
         r = check(&options, err);
         if (r == 0)
@@ -225,12 +270,13 @@ void options_usage(FILE *to)
           "  -d                    debug: every request on stderr; implies -f\n"
           "  -o listen=HOST:PORT   where agents dial in (" LISTEN_DEFAULT ")\n"
           "  -o nonempty           mount over a directory that is not empty\n"
+          "  -o remount_stale      take over a mount point whose bladefs died; else that is refused\n"
           "  -o noallow_other      for the user alone who mounts; the default where that is not root\n"
           "  -o allow_other        for every user, as modes and ACLs say; root's default\n"
           "  -o nopassthrough      reads and writes of snapshots go through this process, not around it\n"
-          "                        an fsync say, holds up those of its processor\n"
           "  -o suid,dev           let setuid bits and device nodes below the mount work on this machine\n"
-          "  -o ...                other options of mount(8) and libfuse\n"
+          "  -o ...                ro, noexec, noatime, sync, allow_root, fsname=, subtype=, max_read=, ...: "
+          "as elsewhere\n"
           "  -h, --help            this text\n"
           "  -V, --version         the version\n",
           to);

@@ -2,6 +2,8 @@
 #ifndef FS_COMMAND_LINE_H
 #define FS_COMMAND_LINE_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "fuse_api.h"
 
@@ -11,9 +13,11 @@ struct options {
     char *store;      /* absolute; owned, as are the others */
     char *mountpoint; /* as given */
     char *listen_host, *listen_port;
-    int foreground, debug, nonempty, no_passthrough, io_uring, help, version;
-    int users;             /* who may use the mount: one of OPTION_USERS_..., the last one that was said */
-    struct fuse_args args; /* what is libfuse's */
+    int foreground, debug, nonempty, remount_stale, no_passthrough, io_uring, help, version;
+    int users;               /* who may use the mount: one of OPTION_USERS_..., the last one that was said */
+    bool fake;               /* mount -f: nothing is done */
+    unsigned max_read_bytes; /* 0: libfuse's own */
+    struct fuse_args args;   /* what is libfuse's */
 
     /* As they stand on the command line. */
     char *listen, *keep, *fence;

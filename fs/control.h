@@ -24,7 +24,10 @@ struct control_file {
     uint32_t users;
     struct buf answer; /* owned: what was written, and the line behind it; empty: none */
     off_t answer_at;
+    struct buf text;              /* owned: what a reader has begun with and has not read to its end */
+    off_t text_at;                /* where it goes on */
     int64_t seen_ns;              /* of what was read last, for poll */
+    uint64_t read_to;             /* where the last read of a long file ended, for poll */
     struct fuse_pollhandle *poll; /* owned: whom to wake */
     struct control_file *polls_next, **polls_at;
 };
@@ -70,6 +73,8 @@ const struct control *control_named(enum control_place place, const char *name);
 uint64_t control_number(struct fs *fs, const struct control *row, uint64_t owner);
 /* -ESTALE: no such file (any more). */
 int control_stat(struct fs *fs, const struct node_id *id, uint64_t number, struct stat *out) MUST_CHECK;
+/* In place of the time of what never changed, one that means something. -ESTALE. */
+int control_time(struct fs *fs, const struct control *row, uint64_t owner, int64_t *changed_ns) MUST_CHECK;
 /* The name under which the engine keeps its owner and mode. */
 void control_attr_name(const struct control *row, char out[64]);
 

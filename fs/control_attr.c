@@ -75,25 +75,28 @@ static int access_of(struct fs *fs, const struct control *row, uint64_t owner, s
     return r == -ENOENT ? 0 : r;
 }
 
+int control_time(struct fs *fs, const struct control *row, uint64_t owner, int64_t *changed_ns)
+{
+    struct engine_slot slot;
+    if (row->place == PLACE_SLOT && engine_slot_get(fs->engine, (uint32_t)owner, &slot) < 0)
+        return -ESTALE;
+    if (*changed_ns <= 0)
+        *changed_ns = row->place == PLACE_SLOT ? slot.state_ns : fs->started_ns;
+    return 0;
+}
+
 int control_stat(struct fs *fs, const struct node_id *id, uint64_t number, struct stat *out)
 {
     const struct control *row = control_of_row(id->row);
-    struct engine_slot slot;
     struct stat st = {.st_nlink = 1, .st_blksize = 4096};
-    int64_t content_ns = fs->started_ns, access_ns = 0;
+    int64_t content_ns = 0, access_ns = 0;
     uint64_t size_bytes;
     if (!row || row->action != id->action || (row->place == PLACE_BLADEFS) != id->bladefs ||
         (row->place == PLACE_SLOT || row->place == PLACE_BLADEFS) != (id->owner != 0))
         return -ESTALE;
-    if (row->place == PLACE_SLOT) {
-        if (engine_slot_get(fs->engine, (uint32_t)id->owner, &slot) < 0)
-            return -ESTALE;
-        content_ns = slot.state_ns;
-    }
-    int64_t since_ns = content_ns;
     int r = content_of(fs, row, id->owner, &size_bytes, &content_ns);
-    if (content_ns <= 0)
-        content_ns = since_ns; /* it never changed */
+    if (r == 0)
+        r = control_time(fs, row, id->owner, &content_ns);
     if (r == 0)
         r = access_of(fs, row, id->owner, &st, &access_ns);
     if (r < 0)

@@ -5,6 +5,7 @@
 
 #include "acl.h"
 #include "control.h"
+#include "polls.h"
 #include "snap.h"
 #include "value.h"
 
@@ -90,6 +91,8 @@ int store_exec(const struct control_write *write)
     change_end(held.node->top);
     /* The kernel keeps the attributes of the top directory, and its ctime is another now. */
     (void)fuse_lowlevel_notify_inval_inode(write->fs->session, write->owner, -1, 0);
+    if (r == 0)
+        polls_wake(write->fs->polls, ENGINE_STORE, 0);
     return r;
 }
 

@@ -29,6 +29,7 @@ void control_file_put(struct control_file *file)
         return;
     pthread_mutex_destroy(&file->lock);
     buf_free(&file->answer);
+    buf_free(&file->text);
     free(file);
 }
 
@@ -112,10 +113,30 @@ static void read_part(fuse_req_t req, struct control_file *file, size_t size, of
     ssize_t n = -ENOMEM;
     if (bytes)
         n = file->row->read(fs_of(req), file->owner, bytes, size, (uint64_t)off);
-    if (n < 0)
+    if (n < 0) {
         reply_result(req, value_errno((int)n));
-    else
-        fuse_reply_buf(req, bytes, (size_t)n);
+        return;
+    }
+    {
+        HOLD_LOCK(&file->lock);
+        file->read_to = (uint64_t)off + (uint64_t)n;
+    }
+    fuse_reply_buf(req, bytes, (size_t)n);
+}
+
+/* Who reads on from where the last read ended goes on in the same text, whatever changed meanwhile. */
+static bool read_on(fuse_req_t req, struct control_file *file, size_t size, off_t off)
+{
+    HOLD_LOCK(&file->lock);
+    if (file->text.len_bytes == 0 || off != file->text_at)
+        return false;
+    size_t left = file->text.len_bytes - (size_t)off;
+    size_t n = left < size ? left : size;
+    file->text_at += (off_t)n;
+    if (n == 0) /* the end was seen */
+        buf_free(&file->text);
+    fuse_reply_buf(req, n ? (const char *)file->text.bytes + off : NULL, n);
+    return true;
 }
 
 static void read_whole(fuse_req_t req, struct control_file *file, size_t size, off_t off)
@@ -125,17 +146,24 @@ static void read_whole(fuse_req_t req, struct control_file *file, size_t size, o
     int r = file->row->show ? file->row->show(fs_of(req), file->owner, &text, &changed_ns) : 0;
     if (r == 0)
         r = text.error;
+    if (r == 0)
+        r = control_time(fs_of(req), file->row, file->owner, &changed_ns);
     if (r < 0) {
         reply_result(req, value_errno(r == -ENOENT ? -ESTALE : r));
         return;
     }
-    {
-        HOLD_LOCK(&file->lock);
-        file->seen_ns = changed_ns;
-    }
     size_t from = (uint64_t)off < text.len_bytes ? (size_t)off : text.len_bytes;
     size_t left = text.len_bytes - from;
-    fuse_reply_buf(req, left ? (const char *)text.bytes + from : NULL, left < size ? left : size);
+    const char *bytes = left ? (const char *)text.bytes + from : NULL;
+    HOLD_LOCK(&file->lock); /* to the answer: after that it may be released */
+    file->seen_ns = changed_ns;
+    if (left > size) {
+        buf_free(&file->text);
+        file->text = text;
+        file->text_at = (off_t)(from + size);
+        text = BUF_EMPTY;
+    }
+    fuse_reply_buf(req, bytes, left < size ? left : size);
 }
 
 static void control_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
@@ -144,7 +172,7 @@ static void control_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     (void)ino;
     if (off < 0)
         fuse_reply_err(req, EINVAL);
-    else if (read_answer(req, file, size, off))
+    else if (read_answer(req, file, size, off) || (off > 0 && read_on(req, file, size, off)))
         return;
     else if (file->row->read)
         read_part(req, file, size, off);
@@ -234,23 +262,39 @@ static void control_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
         fuse_reply_lseek(req, whence == SEEK_HOLE ? st.st_size : off);
 }
 
-/* As a file of sysfs: always readable, and POLLPRI | POLLERR when it changed since this descriptor read it.
+/*
+ * As a file of sysfs: always readable, and POLLPRI | POLLERR when it changed since this descriptor read it.
+ * What is too long to be read anew each time, a log, is as a pipe: readable when there is more behind what
+ * was read.
  */
+static unsigned poll_events(const struct control_file *file, const struct stat *st)
+{
+    unsigned events = POLLOUT | POLLWRNORM;
+    if (!file->row->read)
+        events |= POLLIN | POLLRDNORM;
+    else if ((uint64_t)st->st_size != file->read_to)
+        events |= POLLIN | POLLRDNORM; /* less, too: it was cut off in front */
+    if (!file->row->read && file->row->topic >= 0 &&
+        (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec != file->seen_ns)
+        events |= POLLPRI | POLLERR;
+    return events;
+}
+
 static void control_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
                          struct fuse_pollhandle *ph)
 {
     struct control_file *file = file_of(fi);
     struct node_id id = node_id_decode(ino);
     struct stat st;
-    unsigned events = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
+    unsigned events;
+    /* First the handle, then the look: what changes in between wakes. */
     if (ph)
         polls_add(fs_of(req)->polls, file, ph);
-    if (control_stat(fs_of(req), &id, ino, &st) < 0)
-        events |= POLLERR | POLLHUP;
-    else if (file->row->topic >= 0) {
+    if (control_stat(fs_of(req), &id, ino, &st) < 0) {
+        events = POLLIN | POLLRDNORM | POLLERR | POLLHUP;
+    } else {
         HOLD_LOCK(&file->lock);
-        if ((int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec != file->seen_ns)
-            events |= POLLPRI | POLLERR;
+        events = poll_events(file, &st);
     }
     fuse_reply_poll(req, events);
 }

@@ -40,23 +40,29 @@ static void on_change(void *arg, enum engine_topic topic, uint32_t slot)
 /* The times of the lists, from what is in them. */
 static void first_times(struct fs *fs)
 {
-    OWNED struct engine_slot *slots = NULL;
-    OWNED struct engine_running *runnings = NULL;
-    size_t count = 0;
+    enum { BATCH = 64 };
+    struct engine_slot slots[BATCH];
+    struct engine_running runnings[BATCH];
+    int64_t states_ns = 0, runnings_ns = 0;
+    size_t count;
+    uint32_t after = 0;
     fs->started_ns = clock_wall_ns();
-    fs->slots_ns = fs->states_ns = fs->runnings_ns = fs->started_ns;
-    if (engine_slot_list(fs->engine, &slots, &count) == 0 && count > 0) {
-        int64_t latest = 0;
+    do {
+        count = engine_slot_list(fs->engine, after, slots, BATCH);
         for (size_t i = 0; i < count; i++)
-            latest = slots[i].state_ns > latest ? slots[i].state_ns : latest;
-        fs->states_ns = latest;
-    }
-    if (engine_running_list(fs->engine, &runnings, &count) == 0 && count > 0) {
-        int64_t latest = 0;
+            states_ns = slots[i].state_ns > states_ns ? slots[i].state_ns : states_ns;
+        after = count ? slots[count - 1].id : 0;
+    } while (count == BATCH);
+    after = 0;
+    do {
+        count = engine_running_list(fs->engine, after, runnings, BATCH);
         for (size_t i = 0; i < count; i++)
-            latest = runnings[i].created_ns > latest ? runnings[i].created_ns : latest;
-        fs->runnings_ns = latest;
-    }
+            runnings_ns = runnings[i].created_ns > runnings_ns ? runnings[i].created_ns : runnings_ns;
+        after = count ? runnings[count - 1].id : 0;
+    } while (count == BATCH);
+    fs->slots_ns = fs->started_ns;
+    fs->states_ns = states_ns ? states_ns : fs->started_ns;
+    fs->runnings_ns = runnings_ns ? runnings_ns : fs->started_ns;
 }
 
 static size_t node_fds(void)

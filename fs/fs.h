@@ -51,10 +51,12 @@ struct fs {
     pthread_mutex_t access_lock; /* one change of an owner, mode or ACL at a time */
     uid_t uid;                   /* the owner of what has none: who runs the program */
     gid_t gid;
+    unsigned max_read_bytes;     /* -o max_read=; 0: the kernel's own */
     _Atomic int64_t slots_ns;    /* the set of slots last changed */
     _Atomic int64_t states_ns;   /* a state last changed */
     _Atomic int64_t runnings_ns; /* the set of running snapshots last changed */
     atomic_uint sequence;        /* of the look-ups of action files */
+    atomic_uint bringing;        /* requests of snap_file.c that wait for the kernel */
 };
 
 /* How long the kernel may keep names and attributes: everything that changes these trees passes through it.

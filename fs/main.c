@@ -68,8 +68,15 @@ static int serve(struct options *options, const char *mountpoint, struct daemon 
     return r < 0 ? err_sys(err, -r, "serving %s failed", mountpoint) : 0;
 }
 
-static int run(struct options *options, const char *mountpoint, struct daemon *daemon, struct err *err)
+static struct mountpoint_wish wish_of(const struct options *options)
 {
+    return (struct mountpoint_wish){.may_be_full = options->nonempty, .takes_stale = options->remount_stale};
+}
+
+static int run(struct options *options, const char *mountpoint, bool stale, struct daemon *daemon,
+               struct err *err)
+{
+    const struct mountpoint_wish wish = wish_of(options);
     const struct engine_options engine_options = {
         .store_path = options->store,
         .listen_host = options->listen_host,
@@ -81,7 +88,12 @@ static int run(struct options *options, const char *mountpoint, struct daemon *d
     int r = engine_open(&engine_options, &engine, err);
     if (r < 0)
         return r;
-    r = fs_new(engine, &(struct fs_options){.passthrough = !options->no_passthrough}, &fs, err);
+    if (stale)
+        r = mountpoint_take_over(mountpoint, &wish, err);
+    if (r == 0)
+        r = fs_new(engine, &(struct fs_options){.passthrough = !options->no_passthrough}, &fs, err);
+    if (r == 0)
+        fs->max_read_bytes = options->max_read_bytes;
     if (r == 0)
         r = serve(options, mountpoint, daemon, fs, &session, err);
     if (session)
@@ -98,15 +110,19 @@ static int start(struct options *options, struct err *err)
 {
     OWNED char *mountpoint = NULL;
     struct daemon daemon = {.tell_fd = -1};
-    int r = mountpoint_check(options->mountpoint, options->nonempty, &mountpoint, err);
-    if (r == 0 && !options->foreground && !options->debug)
+    const struct mountpoint_wish wish = wish_of(options);
+    bool stale;
+    int r = mountpoint_check(options->mountpoint, &wish, &mountpoint, &stale, err);
+    if (r < 0 || options->fake)
+        return r;
+    if (!options->foreground && !options->debug)
         r = daemon_begin(&daemon, err);
     if (r < 0)
         return r;
     if (options->debug)
         log_set_level(LOG_LEVEL_DEBUG);
     prepare_process();
-    return run(options, mountpoint, &daemon, err);
+    return run(options, mountpoint, stale, &daemon, err);
 }
 
 int main(int argc, char **argv)

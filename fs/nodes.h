@@ -20,6 +20,7 @@ struct node {
     uint32_t generation;
     struct top *top;    /* the snapshot that it is in; NULL: /snapshots itself */
     atomic_uint stores; /* open files whose mappings change it without a word to anybody */
+    atomic_uint caches; /* open files whose mappings the kernel may keep changes of */
 
     /* passthrough.c's own. */
     int backing_id;

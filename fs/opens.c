@@ -50,6 +50,24 @@ void opens_remove(struct opens *opens, struct opened *opened)
     opened->at = NULL;
 }
 
+int opens_written(struct opens *opens, uint64_t **nodes, size_t *count)
+{
+    HOLD_LOCK(&opens->lock);
+    size_t found = 0;
+    for (const struct opened *o = opens->first; o; o = o->next)
+        found += o->written != 0;
+    uint64_t *list = calloc(found + 1, sizeof(*list));
+    if (!list)
+        return -ENOMEM;
+    found = 0;
+    for (const struct opened *o = opens->first; o; o = o->next)
+        if (o->written)
+            list[found++] = o->written;
+    *nodes = list;
+    *count = found;
+    return 0;
+}
+
 static struct opened *first_of(struct opens *opens)
 {
     HOLD_LOCK(&opens->lock);

@@ -59,6 +59,8 @@ void polls_remove(struct polls *polls, struct control_file *file)
 
 static bool is_woken(const struct control_file *file, enum engine_topic topic, uint32_t slot)
 {
+    if (topic == ENGINE_SLOTS) /* its slot may be gone, or be called otherwise */
+        return file->row->topic == ENGINE_SLOT;
     if (file->row->topic != (int)topic)
         return false;
     return topic != ENGINE_SLOT || file->owner == slot || file->row->place != PLACE_SLOT;

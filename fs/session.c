@@ -2,10 +2,13 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/log.h"
+#include "opens.h"
 #include "passthrough.h"
 #include "waits.h"
 
@@ -99,6 +102,8 @@ void session_init(void *userdata, struct fuse_conn_info *conn)
     do_not_want(conn, FUSE_CAP_HANDLE_KILLPRIV);
     do_not_want(conn, FUSE_CAP_IOCTL_DIR);
     do_not_want(conn, FUSE_CAP_WRITEBACK_CACHE);
+    if (fs->max_read_bytes)
+        conn->max_read = fs->max_read_bytes; /* libfuse wants it said twice */
 #ifdef FUSE_CAP_HANDLE_KILLPRIV_V2
     /* Else the kernel asks for security.capability before each write. */
     want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2);
@@ -120,6 +125,25 @@ void session_init(void *userdata, struct fuse_conn_info *conn)
     conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;
 }
 
+/* What libfuse says on the way to a mount becomes the reason; later it goes to the log. */
+static char libfuse_reason[256];
+static bool libfuse_reason_kept;
+
+PRINTF_LIKE(2, 0) static void on_libfuse_log(enum fuse_log_level level, const char *format, va_list words)
+{
+    char line[sizeof(libfuse_reason)];
+    vsnprintf(line, sizeof(line), format, words);
+    line[strcspn(line, "\n")] = '\0';
+    if (libfuse_reason_kept)
+        snprintf(libfuse_reason, sizeof(libfuse_reason), "%s", line);
+    else if (level <= FUSE_LOG_WARNING)
+        log_warn("libfuse: %s", line);
+    else if (level == FUSE_LOG_DEBUG)
+        log_debug("libfuse: %s", line);
+    else
+        log_info("libfuse: %s", line);
+}
+
 int session_open(struct fs *fs, struct fuse_args *args, const char *mountpoint, struct session **out,
                  struct err *err)
 {
@@ -128,30 +152,43 @@ int session_open(struct fs *fs, struct fuse_args *args, const char *mountpoint, 
         return err_set(err, ENOMEM, "no memory");
     session->fs = fs;
     session->mountpoint = mountpoint;
+    libfuse_reason_kept = true;
+    fuse_set_log_func(on_libfuse_log);
     session->fuse = fuse_session_new(args, &dispatch_ops, sizeof(dispatch_ops), fs);
     if (!session->fuse) {
         free(session);
-        return err_set(err, EINVAL, "libfuse refused the mount options");
+        return err_set(err, EINVAL, "libfuse refused the mount options: %s", libfuse_reason);
     }
     fs->session = session->fuse;
     if (fuse_session_mount(session->fuse, mountpoint) != 0) {
         int code = errno ? errno : EIO;
         fuse_session_destroy(session->fuse);
         free(session);
-        return err_set(err, code, "cannot mount on %s: is /dev/fuse there, and may this user mount?",
-                       mountpoint);
+        return err_set(err, code, "cannot mount on %s: %s", mountpoint,
+                       libfuse_reason[0] ? libfuse_reason : "is /dev/fuse there, and may this user mount?");
     }
+    libfuse_reason_kept = false;
     *out = session;
     return 0;
 }
 
-/* What was stored through mappings is still in the kernel: it must come in while there is somebody to take
- * it. */
+/*
+ * What was stored through mappings is still in the kernel: it must come in while there is somebody to take
+ * it. syncfs(2) may be back before it has (FUSE has no data integrity there since Linux 6.16); dropping a
+ * file's pages waits for them to be written.
+ */
 static void sync_mount(const struct session *session)
 {
     OWNED_FD fd = open(session->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    OWNED uint64_t *nodes = NULL;
+    size_t count = 0;
     if (fd >= 0 && syncfs(fd) < 0)
         log_warn("syncing %s failed: errno %d", session->mountpoint, errno);
+    int r = opens_written(session->fs->opens, &nodes, &count);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        (void)fuse_lowlevel_notify_inval_inode(session->fuse, nodes[i], 0, 0); /* it may be closed by now */
+    if (r < 0)
+        log_warn("syncing %s failed: errno %d", session->mountpoint, -r);
 }
 
 static void no_action(int number)

@@ -41,8 +41,12 @@ void snap_reply_entry(fuse_req_t req, const struct fuse_entry_param *entry);
 int change_begin(struct top *top, uint64_t a, uint64_t b, uint64_t c, uint64_t d) MUST_CHECK;
 void change_end(struct top *top);
 
-/* How long the kernel may keep what it is told of the node's attributes. */
-double snap_keep_seconds(const struct node *node);
+/*
+ * Before an answer with the node's attributes: how long the kernel may keep them. Where a mapping may have
+ * stored what the backing file has no blocks for yet, one is told: no blocks is no content to tar.
+ */
+double snap_keep_seconds(const struct node *node, struct stat *st);
+bool snap_is_without_blocks(const struct stat *st);
 /*
  * `fi` only in a write: libfuse 3.18 tells it then. Is it for this process to take the set-id bits away from
  * a file that the caller of `req` writes to or cuts off? As the kernel does it for a file of its own;
@@ -75,6 +79,7 @@ struct snap_file {
     bool writes; /* the engine knows it as a writer */
     bool passed; /* the kernel reads and writes by itself */
     bool stores; /* and may do so through a mapping: counted in the node's `stores` */
+    bool caches; /* not passed: what a mapping stores stays with the kernel; counted in the node's `caches` */
 };
 static inline struct snap_file *snap_file_of(const struct fuse_file_info *fi)
 {

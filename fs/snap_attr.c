@@ -8,17 +8,18 @@ void snap_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     OWNED_HELD struct held held = {0};
     struct stat st;
-    double keep = 0;
+    const struct node *node = NULL;
     int r;
     if (fi) {
-        keep = snap_keep_seconds(snap_file_of(fi)->node);
+        node = snap_file_of(fi)->node;
         r = fstat(snap_file_of(fi)->fd, &st) < 0 ? -errno : 0;
     } else {
         r = held_get(fs_of(req), ino, &held);
-        keep = r == 0 ? snap_keep_seconds(held.node) : 0;
+        node = held.node;
         if (r == 0 && fstatat(held.fd, "", &st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
             r = -errno;
     }
+    double keep = r == 0 ? snap_keep_seconds(node, &st) : 0;
     if (r < 0)
         reply_result(req, r);
     else
@@ -133,10 +134,11 @@ void snap_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
     }
     if (r == 0 && fstatat(held.fd, "", &st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
         r = -errno;
+    double keep = r == 0 ? snap_keep_seconds(held.node, &st) : 0;
     if (r < 0)
         reply_result(req, r);
     else
-        fuse_reply_attr(req, &st, snap_keep_seconds(held.node));
+        fuse_reply_attr(req, &st, keep);
 }
 
 void snap_readlink(fuse_req_t req, fuse_ino_t ino)

@@ -110,10 +110,9 @@ static int fill(struct filling *filling, struct held *held, struct cursor *dir)
         r = is_shown(held, entry) ? add_entry(filling, held, entry) : 0;
         if (r == 1)
             return 0;
-        if (r == 0 || r == -ENOENT || r == -EXDEV) { /* what is gone, or not ours, is left out */
-            dir_take(dir, entry);
-            r = 0;
-        }
+        if (r < 0 && r != -ENOENT && r != -EXDEV) /* what is gone, or not ours, is left out */
+            return r;
+        dir_take(dir, entry);
     }
     return r;
 }

@@ -65,10 +65,38 @@ void snap_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t l
     reply_result(req, r);
 }
 
+/* Bringing waits for writes that other threads of this process answer: some must be left. */
+enum { BRINGING_MAX = 4 };
+
+/* The kernel gives what was stored through mappings. */
+static bool bring_stores(struct fs *fs, fuse_ino_t ino)
+{
+    bool brought =
+        fs->bringing++ < BRINGING_MAX && fuse_lowlevel_notify_inval_inode(fs->session, ino, 0, 0) == 0;
+    fs->bringing--;
+    return brought;
+}
+
+/* As if there were no hole but the one at the end. */
+static off_t seek_in_data(int fd, off_t off, int whence)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return -1;
+    if (off >= 0 && off < st.st_size)
+        return whence == SEEK_HOLE ? st.st_size : off;
+    errno = ENXIO;
+    return -1;
+}
+
+/* Where a mapping has stored, the backing file may still have a hole: then it would not be copied. */
 void snap_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
 {
-    (void)ino;
-    off_t at = lseek(snap_file_of(fi)->fd, off, whence);
+    const struct snap_file *file = snap_file_of(fi);
+    bool holes = whence == SEEK_DATA || whence == SEEK_HOLE;
+    off_t at = holes && file->node->caches > 0 && !bring_stores(fs_of(req), ino)
+                   ? seek_in_data(file->fd, off, whence)
+                   : lseek(file->fd, off, whence);
     if (at < 0)
         fuse_reply_err(req, errno);
     else

@@ -36,8 +36,17 @@ bool held_is_top(const struct held *held)
     return held->node->top && held->node->top->inode == held->node->inode;
 }
 
-double snap_keep_seconds(const struct node *node)
+bool snap_is_without_blocks(const struct stat *st)
 {
+    return S_ISREG(st->st_mode) && st->st_size > 0 && st->st_blocks == 0;
+}
+
+double snap_keep_seconds(const struct node *node, struct stat *st)
+{
+    if (node->caches > 0 && snap_is_without_blocks(st)) {
+        st->st_blocks = 1;
+        return 0;
+    }
     return node->stores > 0 ? 0 : KEEP_SECONDS;
 }
 
@@ -82,8 +91,8 @@ static void fill_entry(struct held *held, const struct stat *st, struct fuse_ent
     *out = (struct fuse_entry_param){.ino = held->node->inode,
                                      .generation = held->node->generation,
                                      .attr = *st,
-                                     .attr_timeout = snap_keep_seconds(held->node),
                                      .entry_timeout = KEEP_SECONDS};
+    out->attr_timeout = snap_keep_seconds(held->node, &out->attr);
     node_looked_up(held->fs->nodes, held->node);
 }
 

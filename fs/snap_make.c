@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "caller.h"
+#include "polls.h"
 #include "snap.h"
 
 struct making {
@@ -48,6 +49,8 @@ static void make(fuse_req_t req, fuse_ino_t parent, const struct making *making)
         r = make_as_caller(req, &dir, making);
         change_end(dir.node->top);
     }
+    if (r == 0 && held_is_snapshots(&dir))
+        polls_wake(dir.fs->polls, ENGINE_STORE, 0); /* their number is in /store/stats */
     if (r == 0)
         r = snap_find(&dir, making->name, &entry);
     if (r < 0)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "polls.h"
 #include "snap.h"
 
 /* The inode of a name, 0 when there is none. */
@@ -63,8 +64,10 @@ static int remove_snapshot(const struct held *dir, const char *name, uint64_t in
         return r;
     r = unlinkat(dir->fd, name, AT_REMOVEDIR) < 0 ? -errno : 0;
     change_end(top);
-    if (r == 0)
+    if (r == 0) {
         top_removed(top);
+        polls_wake(dir->fs->polls, ENGINE_STORE, 0);
+    }
     return r;
 }
 

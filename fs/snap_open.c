@@ -21,6 +21,8 @@ static void file_free(struct snap_file *file)
 {
     if (file->stores)
         file->node->stores--;
+    if (file->caches)
+        file->node->caches--;
     if (file->writes)
         engine_writer_closed(file->top->source, file->inode, file->fd);
     if (file->fd >= 0)
@@ -104,10 +106,17 @@ static void file_give(struct fs *fs, struct node *node, struct snap_file *file, 
     file->node = node_ref(fs->nodes, node);
     int id = passthrough_open(fs->passthrough, node, file->fd);
     file->passed = id > 0;
-    if (file->passed && file->writes && (fi->flags & O_ACCMODE) == O_RDWR) {
+    bool mappable = (fi->flags & O_ACCMODE) == O_RDWR;
+    if (file->passed && file->writes && mappable) {
         file->stores = true;
         node->stores++;
     }
+    if (!file->passed && mappable) {
+        file->caches = true;
+        node->caches++;
+    }
+    if (file->writes && !file->passed)
+        file->open.written = file->inode;
     opens_add(fs->opens, &file->open, file_end);
     fi->fh = (uintptr_t)file;
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
@@ -155,8 +164,10 @@ void snap_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         return;
     }
     struct fs *fs = fs_of(req);
+    struct stat st;
     file_give(fs, held.node, file, fi);
-    if (file->stores) /* from here on the kernel must ask for its times */
+    /* From here on the kernel must ask for its times, or for its blocks: see snap_keep_seconds. */
+    if (file->stores || (file->caches && fstat(file->fd, &st) == 0 && snap_is_without_blocks(&st)))
         (void)fuse_lowlevel_notify_inval_inode(fs->session, ino, -1, 0);
     if (fuse_reply_open(req, fi) < 0)
         file_close(fs, file);

@@ -47,18 +47,15 @@ static int stat_fixed(struct fs *fs, const char *kept, mode_t mode, size_t dirs,
 
 static int stat_runnings(struct fs *fs, struct stat *out)
 {
-    OWNED struct engine_running *all = NULL;
-    size_t count = 0;
-    int r = engine_running_list(fs->engine, &all, &count);
-    return r < 0 ? r : stat_fixed(fs, "running", 0750, count, fs->runnings_ns, out);
+    int64_t newest_ns = 0; /* what came has its own time, the other is of what went */
+    size_t count = engine_running_count(fs->engine, &newest_ns);
+    int64_t changed_ns = newest_ns > fs->runnings_ns ? newest_ns : fs->runnings_ns;
+    return stat_fixed(fs, "running", 0750, count, changed_ns, out);
 }
 
 static int stat_blades(struct fs *fs, struct stat *out)
 {
-    OWNED struct engine_slot *all = NULL;
-    size_t count = 0;
-    int r = engine_slot_list(fs->engine, &all, &count);
-    return r < 0 ? r : stat_fixed(fs, "blades", 0755, count, fs->slots_ns, out);
+    return stat_fixed(fs, "blades", 0755, engine_slot_count(fs->engine), fs->slots_ns, out);
 }
 
 static int stat_slot(struct fs *fs, uint32_t id, struct stat *out)

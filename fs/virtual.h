@@ -27,9 +27,12 @@ struct child {
 struct children {
     struct child *items; /* owned, by cookie */
     size_t count, room;
+    uint64_t last; /* the cookie up to which they were looked for */
+    bool more;     /* there may be others behind it */
 };
 /* virtual_list.c */
-int children_of(struct fs *fs, const struct node_id *dir, struct children *out) MUST_CHECK;
+/* Some of those behind the cookie `after`: a bounded number, under no lock when it returns. */
+int children_after(struct fs *fs, const struct node_id *dir, uint64_t after, struct children *out) MUST_CHECK;
 void children_free(struct children *children);
 int child_find(struct fs *fs, const struct node_id *dir, const char *name, uint64_t *number) MUST_CHECK;
 uint64_t parent_of(const struct node_id *id, uint64_t number);

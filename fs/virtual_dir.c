@@ -1,4 +1,4 @@
-/* Listing the made-up directories. Each read makes the list anew and goes on behind the last cookie. */
+/* Listing the made-up directories. Each read goes on behind the last cookie. */
 #include <string.h>
 
 #include "virtual.h"
@@ -67,15 +67,20 @@ static void read_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, boo
     struct filling filling = {.req = req, .at = reply, .left_bytes = size, .plus = plus};
     int r = reply ? virtual_stat(fs, &dir, &st) : -ENOMEM;
     if (r == 0)
-        r = children_of(fs, &dir, &children);
+        r = children_after(fs, &dir, (uint64_t)off, &children);
     if (r < 0) {
+        children_free(&children);
         reply_result(req, r);
         return;
     }
     bool fits = add_dots(&filling, &dir, ino, off);
-    for (size_t i = 0; fits && i < children.count; i++)
-        if (children.items[i].cookie > (uint64_t)off)
+    for (;;) {
+        for (size_t i = 0; fits && i < children.count; i++)
             fits = add_child(fs, &filling, &children.items[i]);
+        /* What was added already goes out, also when the next ones fail. */
+        if (!fits || !children.more || children_after(fs, &dir, children.last, &children) < 0)
+            break;
+    }
     children_free(&children);
     fuse_reply_buf(req, reply, size - filling.left_bytes);
 }

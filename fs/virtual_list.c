@@ -8,6 +8,7 @@
 
 /* Cookies: 1 and 2 are `.` and `..`. Slots and running snapshots have their ids, control files their rows. */
 enum { COOKIE_FIRST = 3, COOKIE_LINK = 0x200, COOKIE_DIR = 0x300 };
+enum { BATCH = 128 };
 
 static const char *const link_names[] = {[LINK_IMAGE] = "image", [LINK_SOURCE] = "source"};
 
@@ -32,6 +33,8 @@ void children_free(struct children *children)
 
 static int add(struct children *children, const char *name, uint64_t number, mode_t type, uint64_t key)
 {
+    if (COOKIE_FIRST + key <= children->last)
+        return 0;
     if (children->count == children->room) {
         size_t room = children->room ? children->room * 2 : 32;
         struct child *items = realloc(children->items, room * sizeof(*items));
@@ -170,32 +173,43 @@ static int list_fixed(struct fs *fs, const struct node_id *dir, struct children 
     return r;
 }
 
+/* The id after which to go on. */
+static uint32_t id_of(uint64_t cookie)
+{
+    return cookie > COOKIE_FIRST ? (uint32_t)(cookie - COOKIE_FIRST) : 0;
+}
+
 static int list_slots(struct fs *fs, const struct node_id *dir, struct children *out)
 {
-    OWNED struct engine_slot *slots = NULL;
-    size_t count = 0;
+    struct engine_slot slots[BATCH];
     if (dir->kind != NODE_BLADES && dir->kind != NODE_STATE)
         return 0;
-    int r = engine_slot_list(fs->engine, &slots, &count);
+    size_t count = engine_slot_list(fs->engine, id_of(out->last), slots, BATCH);
+    int r = 0;
     for (size_t i = 0; r == 0 && i < count; i++) {
         if (dir->kind == NODE_BLADES)
             r = add(out, slots[i].name, node_id_slot(slots[i].id), S_IFDIR, slots[i].id);
         else if (slots[i].state == (enum engine_state)dir->state)
             r = add(out, slots[i].name, node_id_link(LINK_STATE, dir->state, slots[i].id), S_IFLNK,
                     slots[i].id);
+        out->last = COOKIE_FIRST + slots[i].id;
     }
+    out->more = count == BATCH;
     return r;
 }
 
 static int list_runnings(struct fs *fs, const struct node_id *dir, struct children *out)
 {
-    OWNED struct engine_running *runnings = NULL;
-    size_t count = 0;
+    struct engine_running runnings[BATCH];
     if (dir->kind != NODE_RUNNINGS)
         return 0;
-    int r = engine_running_list(fs->engine, &runnings, &count);
-    for (size_t i = 0; r == 0 && i < count; i++)
+    size_t count = engine_running_list(fs->engine, id_of(out->last), runnings, BATCH);
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < count; i++) {
         r = add(out, runnings[i].name, node_id_running(runnings[i].id, 0), S_IFDIR, runnings[i].id);
+        out->last = COOKIE_FIRST + runnings[i].id;
+    }
+    out->more = count == BATCH;
     return r;
 }
 
@@ -205,24 +219,21 @@ static int by_cookie(const void *a, const void *b)
     return (x->cookie > y->cookie) - (x->cookie < y->cookie);
 }
 
-int children_of(struct fs *fs, const struct node_id *dir, struct children *out)
+int children_after(struct fs *fs, const struct node_id *dir, uint64_t after, struct children *out)
 {
-    struct children all = {0};
-    int r = list_controls(fs, dir, &all);
+    out->count = 0;
+    out->more = false;
+    out->last = after;
+    int r = list_controls(fs, dir, out);
     if (r == 0)
-        r = list_fixed(fs, dir, &all);
+        r = list_fixed(fs, dir, out);
     if (r == 0)
-        r = list_slots(fs, dir, &all);
+        r = list_slots(fs, dir, out);
     if (r == 0)
-        r = list_runnings(fs, dir, &all);
-    if (r < 0) {
-        children_free(&all);
-        return r;
-    }
-    if (all.count > 1)
-        qsort(all.items, all.count, sizeof(*all.items), by_cookie);
-    *out = all;
-    return 0;
+        r = list_runnings(fs, dir, out);
+    if (r == 0 && out->count > 1)
+        qsort(out->items, out->count, sizeof(*out->items), by_cookie);
+    return r;
 }
 
 static uint64_t control_parent(const struct node_id *id)

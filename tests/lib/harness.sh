@@ -2,7 +2,8 @@
 # Runs shell suites. Usage: harness.sh FILE... ; each FILE defines test_<name> functions and, if it likes, file_setup and
 # file_teardown. A test is a function run in a shell of its own under `set -euo pipefail`; it passes when that ends
 # with 0, and is skipped when it calls `skip REASON`. Prints a line a test and, last, "N passed, N failed, N skipped".
-# Environment: BUILD (the build directory), ONLY (a pattern of test names), TEST_TIMEOUT_S (of one test).
+# Environment: BUILD (the build directory), ONLY (a pattern of test names), TEST_TIMEOUT_S (of one test),
+# VERBOSE (what tests that pass print).
 set -uo pipefail
 
 here=$(dirname "$(realpath "$0")")
@@ -57,6 +58,7 @@ for file in "$@"; do
         case $result in
             0)
                 echo "ok   $suite ${name#test_} (${ms} ms)"
+                [[ -z ${VERBOSE-} ]] || sed 's/^/    /' "$log"
                 ((passed++))
                 ;;
             77)

@@ -59,7 +59,7 @@ is_mounted() {
 rack_up() {
     [[ -n ${PORT-} ]] || PORT=$(free_port)
     echo "$PORT" >"$RACK_STATE/port"
-    mkdir -p "$M"
+    mkdir -p "$M" 2>/dev/null || findmnt --mountpoint "$M" >/dev/null # a dead mount is one, too
     "$BLADEFS" "$STORE" "$M" -f -o "listen=127.0.0.1:$PORT" "$@" >>"$RACK_STATE/bladefs.log" 2>&1 3>&- &
     echo $! >"$RACK_STATE/bladefs.pid"
     within 20 rack_is_up || {

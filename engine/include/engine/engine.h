@@ -94,8 +94,9 @@ int engine_slot_remove(struct engine *engine, uint32_t id, struct err *err) MUST
 int engine_slot_rename(struct engine *engine, uint32_t id, const char *name, struct err *err) MUST_CHECK;
 int engine_slot_find(struct engine *engine, const char *name, uint32_t *id) MUST_CHECK; /* 0 or -ENOENT */
 int engine_slot_get(struct engine *engine, uint32_t id, struct engine_slot *out) MUST_CHECK;
-/* All, sorted by name; `*out` is the caller's to free. */
-int engine_slot_list(struct engine *engine, struct engine_slot **out, size_t *count) MUST_CHECK;
+/* Those with an id above `after`, by id, up to `max` of them: their number; fewer than `max`: there are no more. */
+size_t engine_slot_list(struct engine *engine, uint32_t after, struct engine_slot *out, size_t max) MUST_CHECK;
+size_t engine_slot_count(struct engine *engine) MUST_CHECK;
 
 /* Makes another key for its agent, with the same id. The one in use stays valid until this one was used.
  * Blocks. */
@@ -195,8 +196,11 @@ struct engine_running {
 
 int engine_running_find(struct engine *engine, const char *name, uint32_t *id) MUST_CHECK; /* 0 or -ENOENT */
 int engine_running_get(struct engine *engine, uint32_t id, struct engine_running *out) MUST_CHECK;
-/* All, by name and number; `*out` is the caller's to free. */
-int engine_running_list(struct engine *engine, struct engine_running **out, size_t *count) MUST_CHECK;
+/* As engine_slot_list. */
+size_t engine_running_list(struct engine *engine, uint32_t after, struct engine_running *out,
+                           size_t max) MUST_CHECK;
+/* `newest_ns`: when the newest of them was made; 0: there are none. */
+size_t engine_running_count(struct engine *engine, int64_t *newest_ns) MUST_CHECK;
 /* -ENOTEMPTY while it is loaded or loading somewhere. Trees that are open stay readable. Blocks. */
 int engine_running_remove(struct engine *engine, uint32_t id, struct err *err) MUST_CHECK;
 

@@ -197,12 +197,20 @@ static void running_snapshots_by_name(void **state)
     assert_int_equal(engine_running_remove(engine, id, NULL), 0);
     assert_int_equal(engine->fleet->told[ENGINE_RUNNINGS], 1);
     assert_int_equal(engine_running_remove(engine, id, NULL), -ENOENT);
-    OWNED struct engine_running *list = NULL;
-    size_t count = 0;
-    assert_int_equal(engine_running_list(engine, &list, &count), 0);
-    assert_int_equal(count, 10);
+    struct engine_running list[16];
+    int64_t newest_ns = 0;
+    assert_int_equal(engine_running_count(engine, &newest_ns), 10);
+    assert_true(newest_ns > 0);
+    assert_int_equal(engine_running_list(engine, 0, list, 16), 10);
     assert_string_equal(list[8].name, "web@9");
     assert_string_equal(list[9].name, "web@11");
+    /* in parts */
+    uint32_t last = list[9].id, third = list[2].id;
+    assert_int_equal(engine_running_list(engine, third, list, 3), 3);
+    assert_string_equal(list[0].name, "web@4");
+    assert_string_equal(list[2].name, "web@6");
+    assert_int_equal(engine_running_list(engine, last, list, 16), 0);
+    assert_int_equal(engine_running_list(engine, UINT32_MAX, list, 16), 0);
     engine_close(engine);
 }
 

@@ -133,6 +133,47 @@ static void a_comma_in_the_stores_name_is_no_option(void **state)
     options_free(&options);
 }
 
+static void another_fsname_counts(void **state)
+{
+    (void)state;
+    struct options options;
+    struct err err = {0};
+    const char *words[] = {"bladefs", "/srv/store", "/rack", "-o", "fsname=rack,max_read=65536,remount_stale",
+                           NULL};
+    assert_int_equal(parse(words, &options, &err), 0);
+    assert_true(options.remount_stale);
+    assert_int_equal(options.max_read_bytes, 65536);
+    int own = 0, given = 0;
+    for (int i = 0; i < options.args.argc; i++) {
+        if (strstr(options.args.argv[i], "fsname=/srv/store"))
+            own = i;
+        if (strstr(options.args.argv[i], "fsname=rack"))
+            given = i;
+    }
+    assert_true(own > 0 && given > own);
+    options_free(&options);
+}
+
+static void mount_8_calls_it_in_its_own_way(void **state)
+{
+    (void)state;
+    struct options options;
+    struct err err = {0};
+    const char *helper[] = {"/sbin/mount.bladefs", "/srv/store", "/rack",   "-nv", "-o",
+                            "rw,listen=[::]:99",   "-t",         "bladefs", NULL};
+    assert_int_equal(parse(helper, &options, &err), 0);
+    assert_string_equal(options.mountpoint, "/rack");
+    assert_string_equal(options.listen_port, "99");
+    assert_false(options.foreground);
+    assert_false(options.fake);
+    options_free(&options);
+    const char *fake[] = {"mount.bladefs", "/srv/store", "/rack", "-f", NULL};
+    assert_int_equal(parse(fake, &options, &err), 0);
+    assert_true(options.fake);
+    assert_false(options.foreground);
+    options_free(&options);
+}
+
 static void what_cannot_be_is_refused(void **state)
 {
     (void)state;
@@ -159,6 +200,8 @@ int main(void)
         cmocka_unit_test(what_fstab_says_is_understood),
         cmocka_unit_test(root_mounts_for_all_unless_told_otherwise),
         cmocka_unit_test(a_comma_in_the_stores_name_is_no_option),
+        cmocka_unit_test(another_fsname_counts),
+        cmocka_unit_test(mount_8_calls_it_in_its_own_way),
         cmocka_unit_test(what_cannot_be_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
