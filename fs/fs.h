@@ -40,8 +40,8 @@ struct fs {
     struct polls *polls;
     struct opens *opens;
     struct passthrough *passthrough;
-    struct lingering *lingering;  /* its files are those of snap_open.c */
-    struct cursors *cursors;      /* of the directories below /snapshots */
+    struct lingering *lingering; /* its files are those of snap_open.c */
+    struct cursors *cursors;     /* of the directories below /snapshots */
     struct unlisted *unlisted;
     struct features features;     /* set before the first request */
     struct fuse_session *session; /* set before the first request */

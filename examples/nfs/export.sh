@@ -3,10 +3,11 @@
 #
 #   export.sh start MOUNT             exports it as /bladefs; only if it is a bladefs mount, and not the bare directory
 #   export.sh grant MOUNT GROUP       lets a group load: see below; once, and again after new slots were made
-#   export.sh restart MOUNT [COMMAND...]
-#                                     restarts the controller below its export: clients wait, and go on with the handles
-#                                     that they have. COMMAND does it (`systemctl restart bladefs`); without one MOUNT is
-#                                     unmounted and mounted again from fstab
+#   export.sh restart MOUNT [STOP START]
+#                                     restarts the controller below its export: clients go on with the handles that they
+#                                     have. STOP and START are commands that do it ("systemctl stop bladefs" "systemctl
+#                                     start bladefs"); without them MOUNT is unmounted, and mounted again from fstab.
+#                                     What a client asks for meanwhile fails with ESTALE
 #   export.sh stop                    ends the server; the mount stays
 #
 # Environment: ADDRESS (127.0.0.1) and PORT (2049) to listen on, STATE (/run/bladefs-nfs) for its files.
@@ -46,7 +47,6 @@ server() { # the pid, if it runs
     pid=$(cat "$STATE/pid" 2>/dev/null) && [[ $(cat "/proc/$pid/comm" 2>/dev/null) == ganesha* ]] && echo "$pid"
 }
 
-# Filesystem_Id is part of every file handle that a client has: it must not change.
 export_block() { # MOUNT
     cat <<BLOCK
 EXPORT {
@@ -76,6 +76,21 @@ has_open() { # PID MOUNT
     find "/proc/$1/fd" -type l -lname "$2*" | grep -q .
 }
 
+rereads() { # how often the server has read its exports again
+    grep -c "Reread exports complete" "$STATE/log" || true
+}
+
+reread() { # PID
+    local before
+    before=$(rereads)
+    kill -HUP "$1"
+    within 30 has_reread "$before" || die "the server did not read its exports again: see $STATE/log"
+}
+
+has_reread() {
+    [[ $(rereads) -gt $1 ]]
+}
+
 not() {
     ! "$@"
 }
@@ -93,6 +108,7 @@ start() { # MOUNT
     # What the server remembers of the export it finds here again after a restart of its own.
     echo "$mount" >"$STATE/mount"
     echo "$ADDRESS $PORT" >"$STATE/address"
+    stat -c %d "$mount" >"$STATE/device"
     configure "$mount"
     ganesha.nfsd -f "$STATE/conf" -L "$STATE/log" -p "$STATE/pid" -N NIV_EVENT
     within 30 answers || die "it does not answer on $ADDRESS:$PORT: see $STATE/log"
@@ -107,28 +123,58 @@ stop() {
     rm -f "$STATE/pid"
 }
 
-restart() { # MOUNT [COMMAND...]
-    local mount pid
+# A file handle that a client has is the mount's device number and the node. The kernel gives a new mount the lowest
+# number that is free, so those below the one that the mount had are taken while it is mounted again.
+take_numbers() { # below DEVICE, which is free unless somebody was faster
+    local n dir device
+    for ((n = 0; n < 1000; n++)); do
+        dir=$STATE/taken/$n
+        mkdir -p "$dir"
+        mount -t tmpfs -o size=4k taken "$dir"
+        device=$(stat -c %d "$dir")
+        ((device < $1)) && continue
+        umount "$dir"
+        return 0
+    done
+}
+
+give_numbers_back() {
+    local dir
+    for dir in "$STATE"/taken/*/; do
+        [[ -d $dir ]] || continue
+        ! findmnt --mountpoint "$dir" >/dev/null || umount "$dir"
+        rmdir "$dir"
+    done
+}
+
+restart() { # MOUNT [STOP START]
+    local mount pid device stop=${2-} start=${3-} try
     pid=$(server) || die "no server runs"
     mount=$(<"$STATE/mount")
+    device=$(<"$STATE/device")
     # Its controller may be dead: so nothing that looks at the mount.
     [[ $(realpath -ms -- "$1") == "$mount" ]] || die "$mount is what is exported"
-    shift
     read -r ADDRESS PORT <"$STATE/address"
     configure
-    kill -HUP "$pid"
+    reread "$pid"
     within 30 not has_open "$pid" "$mount" || die "the server keeps $mount open"
-    if (($# > 0)); then
-        "$@"
-    else
-        umount "$mount"
-        mount "$mount" # fstab
-    fi
-    within 30 test -d "$mount/snapshots" || die "the controller is not back"
+    trap give_numbers_back EXIT
+    # Others mount and unmount, too: then once more.
+    for try in 1 2 3 4 5; do
+        bash -c "${stop:-umount '$mount'}"
+        take_numbers "$device"
+        bash -c "${start:-mount '$mount'}"
+        within 30 test -d "$mount/snapshots" || die "the controller is not back"
+        give_numbers_back
+        [[ $(stat -c %d "$mount") != "$device" ]] || break
+        echo "export.sh: try $try: the device number is $(stat -c %d "$mount"), not $device" >&2
+    done
     need_mount "$mount"
     configure "$mount"
-    kill -HUP "$pid"
+    reread "$pid"
     within 30 has_open "$pid" "$mount" || die "the server does not export $mount again: see $STATE/log"
+    [[ $(stat -c %d "$mount") == "$device" ]] ||
+        die "the mount's device number is taken: the handles of clients are stale, they must mount again"
 }
 
 grant() { # MOUNT GROUP
@@ -151,9 +197,9 @@ verb=${1-}
 case $verb in
     start) [[ $# == 2 ]] || die "start MOUNT" ;;
     grant) [[ $# == 3 ]] || die "grant MOUNT GROUP" ;;
-    restart) [[ $# -ge 2 ]] || die "restart MOUNT [COMMAND...]" ;;
+    restart) [[ $# == 2 || $# == 4 ]] || die "restart MOUNT [STOP START]" ;;
     stop) [[ $# == 1 ]] || die "stop" ;;
-    *) die "start MOUNT, grant MOUNT GROUP, restart MOUNT [COMMAND...], or stop" ;;
+    *) die "start MOUNT, grant MOUNT GROUP, restart MOUNT [STOP START], or stop" ;;
 esac
 shift
 "$verb" "$@"

@@ -3,6 +3,7 @@
 # Sourced after rack.sh.
 #
 #   need_ganesha    skips where there is none
+#   nfs_prepare     before rack_up, for nfs_restart
 #   nfs_up          exports $M; sets NFS_PORT
 #   nfs_restart     the documented restart of the controller below its export
 #   nfs_down
@@ -19,6 +20,12 @@ nfs_export() {
     STATE=$RACK_STATE/nfs ADDRESS=127.0.0.1 PORT=${NFS_PORT-} "$EXPORT" "$@" 3>&-
 }
 
+# Before rack_up.
+nfs_prepare() {
+    mkdir "$RACK_STATE/earlier"
+    mount -t tmpfs earlier "$RACK_STATE/earlier"
+}
+
 nfs_up() {
     [[ -n ${NFS_PORT-} ]] || NFS_PORT=$(free_port)
     echo "$NFS_PORT" >"$RACK_STATE/nfs.port"
@@ -29,10 +36,26 @@ nfs_up() {
     nfs_export grant "$M" "$NFS_GROUP"
 }
 
+# Something that was mounted before is gone, as happens, and its device number free: the mount must get its own again.
 nfs_restart() {
-    nfs_export restart "$M" bash -c '. "$TESTS/lib/rack.sh"; rack_down && rack_up'
+    ! findmnt --mountpoint "$RACK_STATE/earlier" >/dev/null || umount "$RACK_STATE/earlier"
+    nfs_export restart "$M" "'$TESTS/lib/nfs.sh' controller_stop" "'$TESTS/lib/nfs.sh' controller_start"
 }
 
 nfs_down() {
     nfs_export stop
 }
+
+# What nfs_restart restarts the controller with, which may have been killed.
+case ${1-} in
+    controller_stop)
+        set -e
+        . "$TESTS/lib/rack.sh"
+        if [[ -e $RACK_STATE/bladefs.pid ]]; then rack_down; else umount "$M"; fi
+        ;;
+    controller_start)
+        set -e
+        . "$TESTS/lib/rack.sh"
+        rack_up
+        ;;
+esac

@@ -40,7 +40,7 @@
 
 #include <nfsc/libnfs-raw-nfs4.h>
 
-enum { WRITE_BYTES = 1024, HANDLES_MAX = 256, PATH_MAX_PARTS = 64, WORDS_MAX = 16 };
+enum { WRITE_BYTES = 1024, HANDLES_MAX = 256, PATH_MAX_PARTS = 64, WORDS_MAX = 16, TARGET_BYTES = 4096 };
 
 struct kept {
     char *path;
@@ -63,6 +63,7 @@ struct answer {
     char handle[NFS4_FHSIZE];
     u_int handle_bytes;
     uint64_t inode;
+    char target[TARGET_BYTES]; /* of a symlink */
 };
 
 static void take(struct answer *answer, const nfs_resop4 *op)
@@ -71,6 +72,11 @@ static void take(struct answer *answer, const nfs_resop4 *op)
         const nfs_fh4 *fh = &op->nfs_resop4_u.opgetfh.GETFH4res_u.resok4.object;
         answer->handle_bytes = fh->nfs_fh4_len;
         memcpy(answer->handle, fh->nfs_fh4_val, fh->nfs_fh4_len);
+    }
+    if (op->resop == OP_READLINK && op->nfs_resop4_u.opreadlink.status == NFS4_OK) {
+        const linktext4 *link = &op->nfs_resop4_u.opreadlink.READLINK4res_u.resok4.link;
+        snprintf(answer->target, sizeof(answer->target), "%.*s", (int)link->utf8string_len,
+                 link->utf8string_val);
     }
     if (op->resop == OP_GETATTR && op->nfs_resop4_u.opgetattr.status == NFS4_OK) {
         const attrlist4 *values = &op->nfs_resop4_u.opgetattr.GETATTR4res_u.resok4.obj_attributes.attr_vals;
@@ -89,8 +95,11 @@ static void on_answer(struct rpc_context *rpc, int status, void *data, void *arg
     if (answer->result < 0)
         return;
     answer->status = res->status;
-    for (u_int i = 0; i < res->resarray.resarray_len; i++)
-        take(answer, &res->resarray.resarray_val[i]);
+    for (u_int i = 0; i < res->resarray.resarray_len; i++) {
+        nfs_resop4 op; /* libnfs aligns nothing */
+        memcpy(&op, (const char *)res->resarray.resarray_val + i * sizeof(op), sizeof(op));
+        take(answer, &op);
+    }
 }
 
 static int errno_of(nfsstat4 status)
@@ -230,26 +239,19 @@ static int do_symlink(struct client *client, char **words)
     return nfs_symlink(client->nfs, words[0], words[1]);
 }
 
-/* libnfs puts no NUL behind the target: the symlink's size says where it ends. */
-static int link_target(struct client *client, const char *path, char *out, size_t room)
+/* libnfs's own reads beyond the end of the answer. */
+static int link_target(struct client *client, const char *path, struct answer *answer)
 {
-    struct nfs_stat_64 st;
-    int r = nfs_lstat64(client->nfs, path, &st);
-    if (r == 0)
-        r = nfs_readlink(client->nfs, path, out, (int)room);
-    if (r == 0 && st.nfs_size >= room)
-        r = -ENAMETOOLONG;
-    if (r == 0)
-        out[st.nfs_size] = 0;
-    return r;
+    *answer = (struct answer){0};
+    return at_path(client, path, &(nfs_argop4){.argop = OP_READLINK}, answer);
 }
 
 static int do_readlink(struct client *client, char **words)
 {
-    char target[4096];
-    int r = link_target(client, words[0], target, sizeof(target));
+    struct answer answer;
+    int r = link_target(client, words[0], &answer);
     if (r == 0)
-        puts(target);
+        puts(answer.target);
     return r;
 }
 
@@ -394,7 +396,7 @@ static int pull_dir(struct client *client, const char *path, const char *local)
 static int pull(struct client *client, const char *path, const char *local)
 {
     struct nfs_stat_64 st;
-    char target[4096] = ""; /* it puts no NUL at the end */
+    struct answer answer;
     int r = nfs_lstat64(client->nfs, path, &st);
     if (r < 0)
         return r;
@@ -403,8 +405,8 @@ static int pull(struct client *client, const char *path, const char *local)
         r = pull_dir(client, path, local);
         break;
     case S_IFLNK:
-        r = link_target(client, path, target, sizeof(target));
-        return r < 0 ? r : symlink(target, local) < 0 ? -errno : 0;
+        r = link_target(client, path, &answer);
+        return r < 0 ? r : symlink(answer.target, local) < 0 ? -errno : 0;
     case S_IFREG: {
         int to = open(local, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         r = to < 0 ? -errno : copy_out(client, path, to);

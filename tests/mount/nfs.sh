@@ -9,6 +9,7 @@ file_setup() {
     need_ganesha
     [[ -x $BUILD/tests/lib/nfs_client ]] || skip "the client was not built: there is no libnfs (libnfs-dev)"
     chmod 711 "$RACK_STATE"
+    nfs_prepare
     rack_up
     snapshot web "busybox sleep 100000" "from here"
     blade_up 1
@@ -139,7 +140,7 @@ test_4_every_control_file_reads_whole() {
 
 test_5_running_is_the_source() {
     local name
-    name=$(<"$M/blades/1/load")
+    name=$(member ls /running | grep '^made@' | sort -V | tail -n 1)
     member pull "/running/$name" "$RACK_STATE/pulled"
     diff -r --no-dereference "$M/snapshots/made" "$RACK_STATE/pulled"
     [[ $(stat -c %a "$RACK_STATE/pulled/bin/busybox") == 755 ]]
@@ -230,7 +231,7 @@ test_8_handles_outlive_a_controller_that_was_killed() {
     end_pid KILL "$RACK_STATE/bladefs.pid"
     asked kept /snapshots/made/bin/busybox
     [[ $RESULT != 0 ]]
-    nfs_export restart "$M" bash -c '. "$TESTS/lib/rack.sh"; umount "$M" && rack_up'
+    nfs_restart
     within 20 state_is 1 running
     for path in /snapshots/made/bin/busybox /snapshots/made/.bladefs /blades/1/load /blades/any; do
         expect 0 kept "$path"
