@@ -79,10 +79,11 @@ void unlisted_parent(fuse_req_t req, fuse_ino_t child)
 {
     struct fs *fs = fs_of(req);
     struct node_id id = node_id_decode(child);
-    if (!name_of(id.kind))
+    pid_t thread = fuse_req_ctx(req)->pid;
+    if (!name_of(id.kind) || thread == 0) /* of another pid namespace: it is not to be told from others */
         return;
     uint64_t parent = parent_of(&id, child);
-    unlisted_ask(fs->unlisted, fuse_req_ctx(req)->pid, parent, child, clock_boot_ms());
+    unlisted_ask(fs->unlisted, thread, parent, child, clock_boot_ms());
     /* It is to read the directory here, not the listing that it has. */
     (void)fuse_lowlevel_notify_inval_inode(fs->session, parent, 0, 0);
 }

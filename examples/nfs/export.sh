@@ -125,16 +125,18 @@ stop() {
 
 # A file handle that a client has is the mount's device number and the node. The kernel gives a new mount the lowest
 # number that is free, so those below the one that the mount had are taken while it is mounted again.
-take_numbers() { # below DEVICE, which is free unless somebody was faster
-    local n dir device
-    for ((n = 0; n < 1000; n++)); do
-        dir=$STATE/taken/$n
-        mkdir -p "$dir"
+take_numbers() { # below DEVICE: fails when that is somebody else's
+    local dir device
+    mkdir -p "$STATE/taken"
+    while :; do
+        dir=$(mktemp -d "$STATE/taken/XXXXXX")
         mount -t tmpfs -o size=4k taken "$dir"
         device=$(stat -c %d "$dir")
         ((device < $1)) && continue
         umount "$dir"
-        return 0
+        rmdir "$dir"
+        ((device == $1))
+        return
     done
 }
 
@@ -162,7 +164,7 @@ restart() { # MOUNT [STOP START]
     # Others mount and unmount, too: then once more.
     for try in 1 2 3 4 5; do
         bash -c "${stop:-umount '$mount'}"
-        take_numbers "$device"
+        within 20 take_numbers "$device" || true
         bash -c "${start:-mount '$mount'}"
         within 30 test -d "$mount/snapshots" || die "the controller is not back"
         give_numbers_back

@@ -39,7 +39,11 @@ nfs_up() {
 # Something that was mounted before is gone, as happens, and its device number free: the mount must get its own again.
 nfs_restart() {
     ! findmnt --mountpoint "$RACK_STATE/earlier" >/dev/null || umount "$RACK_STATE/earlier"
-    nfs_export restart "$M" "'$TESTS/lib/nfs.sh' controller_stop" "'$TESTS/lib/nfs.sh' controller_start"
+    nfs_export restart "$M" "'$TESTS/lib/nfs.sh' controller_stop" "'$TESTS/lib/nfs.sh' controller_start" \
+        >"$RACK_STATE/nfs.restart" 2>&1 || {
+        cat "$RACK_STATE/nfs.restart" >&2
+        return 1
+    }
 }
 
 nfs_down() {
