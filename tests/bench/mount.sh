@@ -17,6 +17,7 @@ mkdir "$RACK_STATE"
 hp_pids=()
 end() {
     local pid
+    set +e
     for pid in "${hp_pids[@]}"; do kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null; done
     rack_sweep
     umount "$work"/hp*.mnt 2>/dev/null
