@@ -41,12 +41,17 @@ void backing_close(struct backing *backing)
 
 void handle_of(const struct backing *backing, int fd, struct handle *out)
 {
+    handle_at(backing, fd, "", out);
+}
+
+void handle_at(const struct backing *backing, int dir, const char *name, struct handle *out)
+{
     *out = (struct handle){0};
     if (!backing->by_handle)
         return;
     union raw_handle raw = {.head.handle_bytes = HANDLE_MAX_BYTES};
     int mount;
-    if (name_to_handle_at(fd, "", &raw.head, &mount, AT_EMPTY_PATH) < 0 ||
+    if (name_to_handle_at(dir, name, &raw.head, &mount, name[0] ? 0 : AT_EMPTY_PATH) < 0 ||
         raw.head.handle_bytes > HANDLE_MAX_BYTES)
         return;
     out->type = raw.head.handle_type;

@@ -35,6 +35,8 @@ void backing_close(struct backing *backing);
 
 /* The handle of an open file; `out->len_bytes` is 0 when it has none. */
 void handle_of(const struct backing *backing, int fd, struct handle *out);
+/* The same of an entry of a directory; a symlink is not followed. */
+void handle_at(const struct backing *backing, int dir, const char *name, struct handle *out);
 bool handle_equal(const struct handle *a, const struct handle *b);
 /* The inode's generation, which the file system changes when it uses an inode number again; 0 when its
  * handles are not known to hold one. Pure. */

@@ -91,10 +91,12 @@ int acting_begin(fuse_req_t req, mode_t umask_bits, struct acting *acting)
             return r;
         if (caller.uid != 0 && set_groups(caller.group_count, caller.groups) < 0)
             return -errno;
-        /* The group first: without root's user there is no right to change it. */
-        setfsgid(caller.gid);
-        setfsuid(caller.uid);
         acting->as_other = caller.uid != 0 || caller.gid != 0;
+        if (acting->as_other) {
+            /* The group first: without root's user there is no right to change it. */
+            setfsgid(caller.gid);
+            setfsuid(caller.uid);
+        }
     }
     umask(umask_bits);
     return 0;

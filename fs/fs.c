@@ -70,8 +70,8 @@ static size_t node_fds(void)
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return 256;
-    size_t quarter = (size_t)limit.rlim_cur / 4;
-    return quarter < NODE_FDS_MAX ? quarter : NODE_FDS_MAX;
+    size_t half = (size_t)limit.rlim_cur / 2;
+    return half < NODE_FDS_MAX ? half : NODE_FDS_MAX;
 }
 
 static int make_parts(struct fs *fs, bool passthrough)

@@ -135,11 +135,38 @@ struct node *node_get(struct nodes *nodes, uint64_t inode)
     return node;
 }
 
+struct node *node_named(struct nodes *nodes, int dir, const char *name, uint64_t inode)
+{
+    struct node *node;
+    struct handle known, handle;
+    {
+        HOLD_LOCK(&nodes->lock);
+        node = find(nodes, inode);
+        if (!node)
+            return NULL;
+        use(nodes, node);
+        if (node->fd >= 0) /* which keeps the number from being used again */
+            return node;
+        known = node->handle;
+    }
+    handle_at(nodes->backing, dir, name, &handle);
+    if (handle.len_bytes && handle_equal(&known, &handle))
+        return node;
+    node_put(nodes, node);
+    return NULL;
+}
+
 struct node *node_ref(struct nodes *nodes, struct node *node)
 {
     HOLD_LOCK(&nodes->lock);
     node->users++;
     return node;
+}
+
+bool node_is_known(struct nodes *nodes, uint64_t inode)
+{
+    HOLD_LOCK(&nodes->lock);
+    return find(nodes, inode) != NULL;
 }
 
 static void unchain(struct nodes *nodes, struct node *node)

@@ -42,7 +42,12 @@ void nodes_free(struct nodes *nodes);
 
 /* The node of that number, in use by the caller until node_put; NULL when it is not in the table. */
 struct node *node_get(struct nodes *nodes, uint64_t inode);
+bool node_is_known(struct nodes *nodes, uint64_t inode);
 void node_put(struct nodes *nodes, struct node *node);
+/* A node of that number that is the entry of the directory `dir` called `name`, in use by the caller; NULL
+ * when it is not in the table, or not known to be this one. `inode` is what fstatat(2) has just said of that
+ * entry. */
+struct node *node_named(struct nodes *nodes, int dir, const char *name, uint64_t inode);
 /* One use more of a node that is in use. */
 struct node *node_ref(struct nodes *nodes, struct node *node);
 /* Its descriptor, good while it is in use; or -errno. */

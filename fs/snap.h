@@ -32,6 +32,9 @@ int locate(struct fs *fs, uint64_t inode, struct node **out) MUST_CHECK;
 
 /* An entry of a directory, with one look-up counted. -ENOENT. */
 int snap_find(struct held *dir, const char *name, struct fuse_entry_param *out) MUST_CHECK;
+/* The same, cheaper where it is a known node, of the number `inode` presumably. */
+int snap_find_known(struct held *dir, const char *name, uint64_t inode,
+                    struct fuse_entry_param *out) MUST_CHECK;
 /* The same of a file that is open; `fd` is taken over. */
 int snap_found(struct fs *fs, int fd, struct top *top, struct fuse_entry_param *out) MUST_CHECK;
 /* Answers with an entry; takes its look-up back when nobody wants the answer any more. */

@@ -86,7 +86,7 @@ static int add_entry(struct filling *filling, struct held *held, const struct di
                               entry->d_off);
     } else {
         if (!dots) {
-            int r = snap_find(held, entry->d_name, &e);
+            int r = snap_find_known(held, entry->d_name, entry->d_ino, &e);
             if (r < 0)
                 return r;
         }

@@ -146,6 +146,22 @@ int snap_find(struct held *dir, const char *name, struct fuse_entry_param *out)
     return fd < 0 ? -errno : snap_found(dir->fs, fd, dir->node->top, out);
 }
 
+int snap_find_known(struct held *dir, const char *name, uint64_t inode, struct fuse_entry_param *out)
+{
+    struct stat st;
+    OWNED_HELD struct held held = {.fs = dir->fs};
+    if (held_is_snapshots(dir) || !node_is_known(dir->fs->nodes, inode))
+        return snap_find(dir, name, out);
+    if (fstatat(dir->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    if (st.st_ino == inode && st.st_dev == dir->fs->backing.dev)
+        held.node = node_named(dir->fs->nodes, dir->fd, name, inode);
+    if (!held.node)
+        return snap_find(dir, name, out);
+    fill_entry(&held, &st, out);
+    return 0;
+}
+
 void snap_reply_entry(fuse_req_t req, const struct fuse_entry_param *entry)
 {
     struct fs *fs = fs_of(req);

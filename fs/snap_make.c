@@ -95,7 +95,7 @@ void snap_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *na
         change_end(dir.node->top);
     }
     if (r == 0)
-        r = snap_find(&dir, name, &entry);
+        r = snap_find_known(&dir, name, ino, &entry);
     if (r < 0)
         reply_result(req, r);
     else
