@@ -11,25 +11,25 @@
 #include "opens.h"
 #include "passthrough.h"
 #include "waits.h"
+#include "workers.h"
 
-enum { THREADS_MAX = 16, BACKGROUND_MAX = 64, ANSWER_ALL_MS = 5000, WAKE_MS = 50 };
+enum { BACKGROUND_MAX = 64, ANSWER_ALL_MS = 5000 };
 /* Of one request. libfuse's pipes must hold it with its header, or it makes a new one for each request. */
 enum { WRITE_MAX_BYTES = 1 << 20, WRITE_MIN_BYTES = 128 << 10, HEADER_BYTES = 4096 };
 
 /* TSan takes what one thread writes to a descriptor and another reads from it as ordered, as it is; of
- * splices, and of a descriptor for each thread, it cannot tell. */
+ * splices it cannot tell. */
 #ifdef __SANITIZE_THREAD__
-enum { CLONE_FD = 0, SPLICE = 0 };
+enum { SPLICE = 0 };
 #else
-enum { CLONE_FD = 1, SPLICE = 1 };
+enum { SPLICE = 1 };
 #endif
 
 struct session {
     struct fs *fs;
     struct fuse_session *fuse;
-    const char *mountpoint; /* borrowed */
-    pthread_t server;       /* the thread in session_serve */
-    atomic_bool served;
+    const char *mountpoint;  /* borrowed */
+    struct workers *workers; /* while it serves */
 };
 
 static void want(struct fuse_conn_info *conn, uint64_t flag)
@@ -199,11 +199,6 @@ static void sync_mount(const struct session *session)
         log_warn("syncing %s failed: errno %d", session->mountpoint, -r);
 }
 
-static void no_action(int number)
-{
-    (void)number;
-}
-
 static void ending_signals(sigset_t *set)
 {
     sigemptyset(set);
@@ -227,45 +222,28 @@ static void *end_on_signal(void *arg)
     waits_end(session->fs->waits, ANSWER_ALL_MS);
     sync_mount(session);
     fuse_session_exit(session->fuse);
-    /* The serving thread sleeps on a semaphore: a signal wakes it, and may come just before it falls asleep.
-     */
-    while (!session->served) {
-        pthread_kill(session->server, SIGUSR2);
-        nanosleep(&(struct timespec){.tv_nsec = WAKE_MS * 1000000L}, NULL);
-    }
+    workers_end(session->workers);
     return NULL;
-}
-
-static int serve(struct session *session)
-{
-    struct fuse_loop_config *config = fuse_loop_cfg_create();
-    if (!config)
-        return -ENOMEM;
-    fuse_loop_cfg_set_clone_fd(config, CLONE_FD);
-    fuse_loop_cfg_set_max_threads(config, THREADS_MAX);
-    int r = fuse_session_loop_mt(session->fuse, config);
-    fuse_loop_cfg_destroy(config);
-    return r < 0 ? r : 0;
 }
 
 int session_serve(struct session *session)
 {
-    struct sigaction wake = {.sa_handler = no_action};
     pthread_t ender;
     sigset_t set;
-    sigemptyset(&wake.sa_mask);
-    sigaction(SIGUSR2, &wake, NULL);
     ending_signals(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
-    session->server = pthread_self();
-    int r = pthread_create(&ender, NULL, end_on_signal, session);
-    if (r != 0)
-        return -r;
-    r = serve(session);
-    session->served = true;
-    pthread_kill(ender, SIGUSR1);
-    pthread_join(ender, NULL);
-    waits_end(session->fs->waits, ANSWER_ALL_MS);
+    int r = workers_new(session->fuse, &session->workers);
+    if (r < 0)
+        return r;
+    r = -pthread_create(&ender, NULL, end_on_signal, session);
+    if (r == 0) {
+        r = workers_serve(session->workers);
+        pthread_kill(ender, SIGUSR1);
+        pthread_join(ender, NULL);
+        waits_end(session->fs->waits, ANSWER_ALL_MS);
+    }
+    workers_free(session->workers);
+    session->workers = NULL;
     return r;
 }
 

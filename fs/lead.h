@@ -1,0 +1,30 @@
+/*
+ * When the thread that reads requests looks for the next one without sleeping, and when it lets another read.
+ * Pure. The idea is that of busy polling: Documentation/networking/napi.rst of the kernel.
+ */
+#ifndef FS_LEAD_H
+#define FS_LEAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* How long it looks. A client that was just answered asks its next within a few of these microseconds, or
+ * later. */
+enum { LEAD_LOOK_NS = 50000 };
+/* Requests found at once, one after the other, that say that several clients ask at the same time. */
+enum { LEAD_QUEUE = 3 };
+
+/* `score`: how often looking would have been right of late; 0 at first. */
+bool lead_looks(unsigned score);
+/* After a request that came `gap_ns` after the last answer. */
+unsigned lead_score(unsigned score, int64_t gap_ns);
+
+/*
+ * How many requests were there at once, one after the other; `waiting`: this one was there when it was looked
+ * for first. `opcode` is the kernel's: what nobody waits for does not count.
+ */
+unsigned lead_queue(uint32_t opcode, bool waiting, unsigned at_once);
+/* Does it give the lead away before it answers? */
+bool lead_gives(uint32_t opcode, unsigned at_once);
+
+#endif
