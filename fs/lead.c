@@ -36,7 +36,7 @@ unsigned lead_queue(uint32_t opcode, bool waiting, unsigned at_once)
     return waiting ? at_once + 1 : 0;
 }
 
-bool lead_gives(uint32_t opcode, unsigned at_once)
+bool lead_gives(uint32_t opcode, unsigned at_once, unsigned processors)
 {
     switch (opcode) {
     case OP_READ:
@@ -49,6 +49,6 @@ bool lead_gives(uint32_t opcode, unsigned at_once)
     case OP_SYNCFS:
         return true;
     default:
-        return at_once >= LEAD_QUEUE;
+        return at_once >= LEAD_QUEUE && processors >= LEAD_PROCESSORS;
     }
 }

@@ -27,7 +27,7 @@ struct worker {
 struct workers {
     struct fuse_session *fuse;
     int end_fd; /* an eventfd: readable at the end */
-    bool may_look;
+    unsigned processors;
     pthread_mutex_t lock;
     pthread_cond_t lead_free, request; /* for the others; for the watch */
     _Atomic(struct worker *) leader;
@@ -44,11 +44,10 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* On a single processor nobody asks while it looks. */
-static bool has_two_processors(void)
+static unsigned processors(void)
 {
     cpu_set_t set;
-    return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 1;
+    return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
 int workers_new(struct fuse_session *fuse, struct workers **out)
@@ -61,7 +60,7 @@ int workers_new(struct fuse_session *fuse, struct workers **out)
     if (!workers)
         return -ENOMEM;
     workers->fuse = fuse;
-    workers->may_look = has_two_processors();
+    workers->processors = processors();
     workers->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (workers->end_fd < 0) {
         int r = -errno;
@@ -131,7 +130,7 @@ static int look(struct workers *workers, struct worker *me)
 {
     int r = try_receive(workers, me);
     me->waiting = r > 0;
-    if (!workers->may_look || !lead_looks(me->score))
+    if (workers->processors < 2 || !lead_looks(me->score)) /* alone nobody asks while it looks */
         return r;
     int64_t until_ns = me->answered_ns + LEAD_LOOK_NS;
     while (r == -EAGAIN && now_ns() < until_ns)
@@ -176,7 +175,7 @@ static void answer(struct workers *workers, struct worker *me)
     bool long_one = me->buf.flags & FUSE_BUF_IS_FD;
     uint32_t opcode = opcode_of(&me->buf);
     me->at_once = lead_queue(opcode, me->waiting, me->at_once);
-    if (long_one || lead_gives(opcode, me->at_once)) {
+    if (long_one || lead_gives(opcode, me->at_once, workers->processors)) {
         free_lead(workers, me);
         me->at_once = 0;
         fuse_session_process_buf(workers->fuse, &me->buf);

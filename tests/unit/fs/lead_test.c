@@ -60,20 +60,23 @@ static void a_queue_is_what_was_there_at_once(void **state)
         uint32_t opcode;
         bool waiting;
         unsigned at_once, after;
-        bool gives;
+        bool gives; /* with many processors */
     } rows[] = {
-        {LOOKUP, false, 0, 0, false},  {LOOKUP, true, 0, 1, false},  {GETATTR, true, 1, 2, false},
-        {CREATE, true, 2, 3, true},    {CREATE, true, 3, 4, true},   {CREATE, false, 4, 0, false},
-        {FORGET, true, 2, 2, false},   {RELEASE, true, 2, 2, false}, {BATCH_FORGET, true, 0, 0, false},
-        {RELEASE, false, 1, 1, false}, {READ, false, 0, 0, true},    {WRITE, false, 0, 0, true},
-        {FSYNC, false, 0, 0, true},
+        {LOOKUP, false, 0, 0, false},      {LOOKUP, true, 0, 1, false},   {GETATTR, true, 1, 2, false},
+        {CREATE, true, 14, 15, false},     {CREATE, true, 15, 16, true},  {CREATE, true, 16, 17, true},
+        {CREATE, false, 16, 0, false},     {FORGET, true, 2, 2, false},   {RELEASE, true, 2, 2, false},
+        {BATCH_FORGET, true, 0, 0, false}, {RELEASE, false, 1, 1, false}, {READ, false, 0, 0, true},
+        {WRITE, false, 0, 0, true},        {FSYNC, false, 0, 0, true},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         unsigned after = lead_queue(rows[i].opcode, rows[i].waiting, rows[i].at_once);
         assert_int_equal(after, rows[i].after);
-        assert_int_equal(lead_gives(rows[i].opcode, after), rows[i].gives);
+        assert_int_equal(lead_gives(rows[i].opcode, after, 8), rows[i].gives);
     }
+    /* where the clients need the processors a queue is answered by one */
+    assert_false(lead_gives(LOOKUP, 100, 2));
+    assert_true(lead_gives(FSYNC, 0, 1));
 }
 
 int main(void)
