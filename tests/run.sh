@@ -137,7 +137,10 @@ for part in $parts; do
             fi
             ;;
         quickstart) step "build" build build -Dwerror=true && step "examples/quickstart.sh --once" examples/quickstart.sh --once ;;
-        bench) step "build" build build -Dwerror=true && step "tests/bench/run.sh --short" tests/bench/run.sh --short ;;
+        bench)
+            step "build" build build -Dwerror=true && step "tests/bench/run.sh --short" tests/bench/run.sh --short
+            step "tests/bench/mount.sh --short" tests/bench/mount.sh --short
+            ;;
         *)
             echo "unknown part: $part"
             ((++failed))
