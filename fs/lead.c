@@ -2,13 +2,13 @@
 
 enum { SCORE_MAX = 8, SCORE_LOOKS = 4, MISS = 2 };
 
-/* enum fuse_opcode of linux/fuse.h: what nobody waits for; what moves content or waits for a disk. */
+/* enum fuse_opcode of linux/fuse.h: what nobody waits for; what may wait for a disk. A write that is not
+ * long goes into the page cache. */
 enum {
     OP_FORGET = 2,
     OP_RELEASE = 18,
     OP_BATCH_FORGET = 42,
     OP_READ = 15,
-    OP_WRITE = 16,
     OP_FSYNC = 20,
     OP_FSYNCDIR = 30,
     OP_FALLOCATE = 43,
@@ -40,7 +40,6 @@ bool lead_gives(uint32_t opcode, unsigned at_once, unsigned processors)
 {
     switch (opcode) {
     case OP_READ:
-    case OP_WRITE:
     case OP_FSYNC:
     case OP_FSYNCDIR:
     case OP_FALLOCATE:

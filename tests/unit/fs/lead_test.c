@@ -66,7 +66,7 @@ static void a_queue_is_what_was_there_at_once(void **state)
         {CREATE, true, 14, 15, false},     {CREATE, true, 15, 16, true},  {CREATE, true, 16, 17, true},
         {CREATE, false, 16, 0, false},     {FORGET, true, 2, 2, false},   {RELEASE, true, 2, 2, false},
         {BATCH_FORGET, true, 0, 0, false}, {RELEASE, false, 1, 1, false}, {READ, false, 0, 0, true},
-        {WRITE, false, 0, 0, true},        {FSYNC, false, 0, 0, true},
+        {WRITE, false, 0, 0, false},       {FSYNC, false, 0, 0, true},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
