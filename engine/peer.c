@@ -6,7 +6,6 @@
 #include "base/container.h"
 
 #define IN_BYTES (64u << 10)
-#define OUT_BYTES (64u << 10)
 #define FINISH_MS 1000
 
 static void flush(struct peer *peer);
@@ -18,7 +17,7 @@ static void reap(struct loop_task *task)
     close(peer->fd);
     wire_link_free(peer->link);
     free(peer->in);
-    free(peer->out);
+    buf_free(&peer->out);
     free(peer);
     events.freed(events.arg);
 }
@@ -118,25 +117,20 @@ static void read_done(struct loop_op *op, int result)
 
 static void write_rest(struct peer *peer)
 {
-    loop_write(peer->loop, &peer->write_op, peer->fd, peer->out + peer->out_off_bytes,
-               (uint32_t)(peer->out_len_bytes - peer->out_off_bytes), LOOP_STREAM);
+    loop_write(peer->loop, &peer->write_op, peer->fd, peer->out.bytes + peer->out_off_bytes,
+               (uint32_t)(peer->out.len_bytes - peer->out_off_bytes), LOOP_STREAM);
 }
 
-/* The link's output moves when more is queued behind it, so what the kernel is given is a copy. */
+/* The link's output moves when more is queued behind it: what the kernel is given is taken out first. */
 static void flush(struct peer *peer)
 {
     if (peer->closing || peer->write_op.busy)
         return;
     const uint8_t *bytes = NULL;
-    size_t n = wire_link_output(peer->link, &bytes);
-    if (n == 0)
+    if (wire_link_output(peer->link, &bytes) == 0)
         return;
-    if (n > peer->out_cap_bytes)
-        n = peer->out_cap_bytes;
-    memcpy(peer->out, bytes, n);
-    wire_link_sent(peer->link, n);
+    wire_link_take(peer->link, &peer->out);
     peer->out_off_bytes = 0;
-    peer->out_len_bytes = n;
     peer->sent_ms = loop_now_ms(peer->loop);
     write_rest(peer);
 }
@@ -154,11 +148,11 @@ static void write_done(struct loop_op *op, int result)
     }
     if (result > 0)
         peer->out_off_bytes += (size_t)result;
-    if (peer->out_off_bytes < peer->out_len_bytes) {
+    if (peer->out_off_bytes < peer->out.len_bytes) {
         write_rest(peer);
         return;
     }
-    peer->out_off_bytes = peer->out_len_bytes = 0;
+    peer->out_off_bytes = peer->out.len_bytes = 0;
     flush(peer);
     if (peer->finish_ms && peer_pending(peer) == 0) {
         peer_close(peer, peer->finish_why);
@@ -172,12 +166,10 @@ int peer_new(struct loop *loop, int fd, const char *address, wire_find_key find,
 {
     struct peer *peer = calloc(1, sizeof *peer);
     uint8_t *in = malloc(IN_BYTES);
-    uint8_t *to_write = malloc(OUT_BYTES);
     struct wire_link *link = NULL;
-    if (!peer || !in || !to_write || wire_link_new_controller(find, find_arg, &link, NULL) < 0) {
+    if (!peer || !in || wire_link_new_controller(find, find_arg, &link, NULL) < 0) {
         free(peer);
         free(in);
-        free(to_write);
         close(fd);
         return -ENOMEM;
     }
@@ -186,8 +178,7 @@ int peer_new(struct loop *loop, int fd, const char *address, wire_find_key find,
                           .link = link,
                           .fd = fd,
                           .in = in,
-                          .out = to_write,
-                          .out_cap_bytes = OUT_BYTES,
+                          .out = BUF_EMPTY,
                           .read_op.done = read_done,
                           .write_op.done = write_done};
     snprintf(peer->address, sizeof peer->address, "%s", address);
@@ -214,5 +205,5 @@ int peer_send(struct peer *peer, const struct wire_message *message)
 size_t peer_pending(const struct peer *peer)
 {
     const uint8_t *bytes;
-    return wire_link_output(peer->link, &bytes) + (peer->out_len_bytes - peer->out_off_bytes);
+    return wire_link_output(peer->link, &bytes) + (peer->out.len_bytes - peer->out_off_bytes);
 }

@@ -47,8 +47,9 @@ struct peer {
     struct loop_op read_op, write_op;
     struct loop_task reap_task;
     bool reaping;
-    uint8_t *in, *out;
-    size_t out_cap_bytes, out_len_bytes, out_off_bytes;
+    uint8_t *in;
+    struct buf out; /* what the kernel is reading */
+    size_t out_off_bytes;
 };
 
 /* Takes `fd` over (also on failure), a connected socket in blocking mode, and starts reading. */

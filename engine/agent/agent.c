@@ -234,6 +234,13 @@ static void message(void *arg, enum wire_role role, const struct wire_message *m
         bulk_message(a, m);
 }
 
+static void taken(void *arg)
+{
+    struct agent *a = arg;
+    if (a->receive)
+        receive_taken(a->receive);
+}
+
 static void drained(void *arg)
 {
     send_output(arg);
@@ -260,7 +267,7 @@ static int open_parts(struct agent *a, const struct wire_key *key, struct err *e
     const struct connection_options connection = {
         .host = a->options->host, .port = a->options->port, .key = key};
     const struct connection_events of_connection = {
-        .up = up, .down = down, .message = message, .drained = drained, .arg = a};
+        .up = up, .down = down, .message = message, .taken = taken, .drained = drained, .arg = a};
 
     int r = images_open(a->dirfd, a->options->keep, &a->images, err);
     if (r == 0)

@@ -18,7 +18,8 @@
 #define PAUSE_FIRST_MS 100
 #define PAUSE_MAX_MS 2000
 #define DIAL_MAX_MS 10000 /* from the first packet to both welcomes */
-#define IO_BYTES (64u << 10)
+#define IN_BYTES (64u << 10)       /* read at a time */
+#define BULK_IN_BYTES (256u << 10) /* on bulk: fewer turns for each chunk */
 #define ADDRESS_MAX_MS 2000 /* for one of several addresses to take a connection */
 #define HEARTBEAT_MIN_MS 50
 #define TICK_MAX_MS 250
@@ -32,8 +33,10 @@ struct pipe {
     struct wire_link *link;
     bool hello_sent, welcome;
     struct loop_op connecting, reading, writing;
-    uint8_t in[IO_BYTES], out[IO_BYTES];
-    size_t out_bytes, out_done;
+    uint8_t *in;
+    uint32_t in_bytes; /* of room */
+    struct buf out;    /* what the kernel is reading */
+    size_t out_done;
 };
 
 struct connection {
@@ -89,7 +92,7 @@ static void clear(struct pipe *p)
     wire_link_free(p->link);
     p->link = NULL;
     p->hello_sent = p->welcome = false;
-    p->out_bytes = p->out_done = 0;
+    p->out.len_bytes = p->out_done = 0;
 }
 
 /* The sockets are shut at once; what they are made of goes when the pause is over and no operation is under
@@ -127,7 +130,7 @@ static void fail_sys(struct connection *c, const char *what, int code)
 static void pump_in(struct pipe *p)
 {
     if (!p->reading.busy && p->fd >= 0)
-        loop_read(p->c->loop, &p->reading, p->fd, p->in, sizeof(p->in), LOOP_STREAM);
+        loop_read(p->c->loop, &p->reading, p->fd, p->in, p->in_bytes, LOOP_STREAM);
 }
 
 static void write_done(struct loop_op *op, int result)
@@ -154,20 +157,15 @@ static void pump_out(struct pipe *p)
 {
     if (p->writing.busy || !p->link)
         return;
-    if (p->out_done == p->out_bytes) {
+    if (p->out_done == p->out.len_bytes) {
         const uint8_t *bytes;
-        size_t n = wire_link_output(p->link, &bytes);
-        if (n > sizeof(p->out))
-            n = sizeof(p->out);
-        if (n == 0)
+        p->out.len_bytes = p->out_done = 0;
+        if (wire_link_output(p->link, &bytes) == 0)
             return;
-        memcpy(p->out, bytes, n); /* the link's own bytes may move while the kernel reads them */
-        wire_link_sent(p->link, n);
-        p->out_bytes = n;
-        p->out_done = 0;
+        wire_link_take(p->link, &p->out); /* the link's own bytes may move while the kernel reads them */
     }
-    loop_write(p->c->loop, &p->writing, p->fd, p->out + p->out_done, (uint32_t)(p->out_bytes - p->out_done),
-               LOOP_STREAM);
+    loop_write(p->c->loop, &p->writing, p->fd, p->out.bytes + p->out_done,
+               (uint32_t)(p->out.len_bytes - p->out_done), LOOP_STREAM);
 }
 
 static void send_on(struct pipe *p, const struct wire_message *message)
@@ -220,6 +218,8 @@ static void read_done(struct loop_op *op, int result)
         return;
     }
     take_messages(p);
+    if (p->role == WIRE_ROLE_BULK && c->state == UP)
+        c->events.taken(c->events.arg);
     if (c->state != FAILED && c->state != STOPPED && p->link) {
         pump_out(p);
         /* Until bulk is up, control waits: what it says then may be about bulk. */
@@ -480,14 +480,17 @@ static void tick_done(struct loop_op *op, int result)
 
 /* ---- outside ---- */
 
-static void prepare_pipe(struct connection *c, struct pipe *p, enum wire_role role)
+static int prepare_pipe(struct connection *c, struct pipe *p, enum wire_role role)
 {
+    p->in_bytes = role == WIRE_ROLE_BULK ? BULK_IN_BYTES : IN_BYTES;
+    p->in = malloc(p->in_bytes);
     p->c = c;
     p->role = role;
     p->fd = -1;
     p->connecting.done = connect_done;
     p->reading.done = read_done;
     p->writing.done = write_done;
+    return p->in ? 0 : -ENOMEM;
 }
 
 int connection_new(struct loop *loop, const struct connection_options *options,
@@ -502,8 +505,13 @@ int connection_new(struct loop *loop, const struct connection_options *options,
     c->pause_ms = PAUSE_FIRST_MS;
     c->pause.done = pause_done;
     c->tick.done = tick_done;
-    prepare_pipe(c, &c->control, WIRE_ROLE_CONTROL);
-    prepare_pipe(c, &c->bulk, WIRE_ROLE_BULK);
+    if (prepare_pipe(c, &c->control, WIRE_ROLE_CONTROL) < 0 ||
+        prepare_pipe(c, &c->bulk, WIRE_ROLE_BULK) < 0) {
+        free(c->control.in);
+        free(c->bulk.in);
+        free(c);
+        return err_set(err, ENOMEM, "no memory for a connection");
+    }
     *out = c;
     return 0;
 }
@@ -529,8 +537,12 @@ void connection_free(struct connection *connection)
 {
     if (!connection)
         return;
-    clear(&connection->control);
-    clear(&connection->bulk);
+    for (unsigned i = 0; i < 2; i++) {
+        struct pipe *p = i ? &connection->bulk : &connection->control;
+        clear(p);
+        free(p->in);
+        buf_free(&p->out);
+    }
     if (connection->addresses)
         freeaddrinfo(connection->addresses);
     free(connection);
@@ -551,7 +563,7 @@ size_t connection_bulk_waiting(const struct connection *connection)
 {
     const uint8_t *bytes;
     const struct pipe *p = &connection->bulk;
-    return p->link ? wire_link_output(p->link, &bytes) + (p->out_bytes - p->out_done) : 0;
+    return p->link ? wire_link_output(p->link, &bytes) + (p->out.len_bytes - p->out_done) : 0;
 }
 
 void connection_fail(struct connection *connection, const char *why)

@@ -27,6 +27,8 @@ struct connection_events {
     /* One of them failed or was closed; both are gone. Only after up. */
     void (*down)(void *arg);
     void (*message)(void *arg, enum wire_role role, const struct wire_message *message);
+    /* All messages that one read of the bulk connection brought were given to `message`. */
+    void (*taken)(void *arg);
     /* What waited on the bulk connection has gone out. */
     void (*drained)(void *arg);
     void *arg;

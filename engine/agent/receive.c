@@ -176,6 +176,8 @@ static int open_image(struct receive *r, struct err *err)
         result = tree_init(&r->tree, r->image, r->tree_fd, err);
     if (result == 0)
         result = receive_layer_choose(r, err);
+    if (result == 0 && !r->resumed)
+        tree_is_fresh(&r->tree);
     return result;
 }
 
@@ -628,7 +630,14 @@ void receive_chunk(struct receive *r, const struct wire_chunk *chunk)
     r->credit_bytes -= a->len_bytes;
     *r->end = a;
     r->end = &a->next;
-    pthread_cond_signal(&r->wake);
+}
+
+/* The crew is woken once for all chunks that came together: each wake costs as much as a small chunk. */
+void receive_taken(struct receive *r)
+{
+    HOLD_LOCK(&r->lock);
+    if (r->first && r->waiting > 0)
+        pthread_cond_broadcast(&r->wake);
 }
 
 void receive_progress(struct receive *receive, uint64_t *done_bytes, uint64_t *total_bytes)

@@ -39,6 +39,8 @@ int receive_new(struct images *images, const char *dir, const struct wire_prepar
 void receive_descriptor(struct receive *receive, const struct wire_descriptor *descriptor);
 void receive_seeds(struct receive *receive, const struct wire_seeds *seeds);
 void receive_chunk(struct receive *receive, const struct wire_chunk *chunk);
+/* That was all for now: the chunks are worked on from here on, at the latest. */
+void receive_taken(struct receive *receive);
 
 void receive_progress(struct receive *receive, uint64_t *done_bytes, uint64_t *total_bytes);
 void receive_cancel(struct receive *receive); /* does not wait; `ended` still comes */

@@ -3,10 +3,10 @@
 #include <string.h>
 
 #include "receive_parts.h"
-#include "tree_write_ring.h"
+#include "tree_put.h"
 
-#define BATCH_CHUNKS TREE_RING_PIECES
-#define BATCH_BYTES (1u << 20)
+#define BATCH_CHUNKS 32
+#define BATCH_BYTES (1u << 20) /* of content in a job */
 #define DIRS_AT_ONCE 16u
 #define CREDIT_STEP_BYTES (RECEIVE_WINDOW_BYTES / 8)
 
@@ -24,12 +24,10 @@ struct job {
 
 struct worker {
     struct receive *r;
-    struct tree_ring *ring;
+    struct tree_put put;
     struct seed_reader self, seed; /* the tree itself, held images */
     struct seed_source own;        /* the tree itself as a source; borrows everything */
-    uint8_t *raw;                  /* BATCH_BYTES */
-    struct tree_piece piece[TREE_RING_PIECES];
-    unsigned pieces;
+    uint8_t *raw;                  /* BLOB_CHUNK_MAX_BYTES: one chunk at a time stays in the caches */
     struct job job;
 };
 
@@ -125,39 +123,31 @@ static bool take(struct receive *r, struct job *job)
             return true;
         if (r->phase == RECEIVE_FINISHING && take_dirs(r, job))
             return true;
+        r->waiting++;
         pthread_cond_wait(&r->wake, &r->lock);
+        r->waiting--;
     }
 }
 
 /* ---- writing ---- */
 
-static int flush(struct worker *w, struct err *err)
-{
-    unsigned n = w->pieces;
-    w->pieces = 0;
-    return n ? tree_ring_write(w->ring, &w->r->tree, w->piece, n, err) : 0;
-}
-
-/* Writes a checked chunk wherever it is still missing, at the latest with the next flush. */
+/* Writes a checked chunk wherever it is still missing. */
 static int spread(struct worker *w, uint32_t chunk, const uint8_t *raw, uint32_t raw_bytes, struct err *err)
 {
     struct receive *r = w->r;
-    for (uint32_t p = r->plan.places.first[chunk]; p < r->plan.places.first[chunk + 1]; p++) {
+    int result = 0;
+    for (uint32_t p = r->plan.places.first[chunk]; result == 0 && p < r->plan.places.first[chunk + 1]; p++) {
         struct blob_extent extent;
         if (r->plan.done[p])
             continue;
-        if (w->pieces == TREE_RING_PIECES) {
-            int result = flush(w, err);
-            if (result < 0)
-                return result;
-        }
         blob_image_extent(r->image, r->plan.places.place[p].extent, &extent);
-        w->piece[w->pieces++] = (struct tree_piece){.inode = r->plan.places.place[p].inode,
-                                                    .len_bytes = raw_bytes,
-                                                    .offset_bytes = extent.offset_bytes,
-                                                    .bytes = raw};
+        const struct tree_piece piece = {.inode = r->plan.places.place[p].inode,
+                                         .len_bytes = raw_bytes,
+                                         .offset_bytes = extent.offset_bytes,
+                                         .bytes = raw};
+        result = tree_put_piece(&w->put, &piece, err);
     }
-    return 0;
+    return result;
 }
 
 static int write_arrived(struct worker *w, struct err *err)
@@ -171,9 +161,8 @@ static int write_arrived(struct worker *w, struct err *err)
         result = spread(w, a->chunk, raw, c.raw_bytes, err);
         if (result < 0)
             return result;
-        raw += c.raw_bytes;
     }
-    return flush(w, err);
+    return 0;
 }
 
 static void settle_arrived(struct worker *w)
@@ -270,7 +259,6 @@ static int work_local(struct worker *w, struct err *err)
                 source = not_found(r, chunk);
             }
         }
-        raw += raw_bytes;
         w->job.source[i] = source;
         if (source == PLAN_WANTED) {
             struct wire_range range = {.first = chunk, .count = 1};
@@ -278,9 +266,8 @@ static int work_local(struct worker *w, struct err *err)
             want_count++;
         }
     }
-    int result = wants.error ? err_set(err, ENOMEM, "no memory for the list of chunks") : flush(w, err);
-    if (result < 0)
-        return result;
+    if (wants.error)
+        return err_set(err, ENOMEM, "no memory for the list of chunks");
     {
         HOLD_LOCK(&r->lock);
         for (unsigned i = 0; i < w->job.count; i++)
@@ -355,18 +342,13 @@ static int work(struct worker *w, struct err *err)
 static int worker_new(struct receive *r, struct worker **out, struct err *err)
 {
     struct worker *w = calloc(1, sizeof(*w));
-    uint8_t *raw = malloc(BATCH_BYTES);
+    uint8_t *raw = malloc(BLOB_CHUNK_MAX_BYTES);
     if (!w || !raw) {
         free(w);
         free(raw);
         return err_set(err, ENOMEM, "no memory to write a tree");
     }
-    int result = tree_ring_new(&w->ring, err);
-    if (result < 0) {
-        free(w);
-        free(raw);
-        return result;
-    }
+    tree_put_open(&w->put, &r->tree);
     w->r = r;
     w->raw = raw;
     w->self.fd = w->seed.fd = -1;
@@ -379,7 +361,7 @@ static void worker_free(struct worker *w)
 {
     seed_reader_close(&w->self);
     seed_reader_close(&w->seed);
-    tree_ring_free(w->ring);
+    tree_put_close(&w->put);
     free(w->raw);
     free(w);
 }
@@ -390,10 +372,8 @@ void *receive_crew_main(void *arg)
     struct err err = {0};
     struct worker *w = NULL;
     int result = worker_new(r, &w, &err);
-    while (w && result == 0 && take(r, &w->job)) {
-        w->pieces = 0;
+    while (w && result == 0 && take(r, &w->job))
         result = work(w, &err);
-    }
     if (w)
         worker_free(w);
     if (result < 0) {

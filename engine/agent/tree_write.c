@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 
 #include "images_disk.h"
 #include "rights.h"
@@ -83,7 +84,8 @@ int tree_init(struct tree *tree, const struct blob_image *image, int fd, struct 
     struct tree t = {.image = image, .fd = fd};
     t.entry_of = calloc(inodes ? inodes : 1, sizeof(*t.entry_of));
     t.dirs = calloc(inodes ? inodes : 1, sizeof(*t.dirs));
-    if (!t.entry_of || !t.dirs) {
+    t.finished = calloc(inodes ? inodes : 1, sizeof(*t.finished));
+    if (!t.entry_of || !t.dirs || !t.finished) {
         tree_fini(&t);
         return err_set(err, ENOMEM, "no memory for the index of an image");
     }
@@ -105,7 +107,21 @@ void tree_fini(struct tree *tree)
 {
     free(tree->entry_of);
     free(tree->dirs);
+    free(tree->finished);
     *tree = (struct tree){.fd = -1};
+}
+
+/* A directory's group and default ACL go on to what is made in it (inode(7), acl(5)); so does what is above
+ * the tree to its top. */
+void tree_is_fresh(struct tree *tree)
+{
+    struct stat st;
+    if (fstat(tree->fd, &st) < 0 || st.st_mode & S_ISGID)
+        return;
+    tree->fresh = fgetxattr(tree->fd, "system.posix_acl_default", NULL, 0) < 0 &&
+                  (errno == ENODATA || errno == ENOTSUP);
+    tree->made_uid = st.st_uid;
+    tree->made_gid = st.st_gid;
 }
 
 static uint32_t parent_of(const struct tree *t, uint32_t inode)

@@ -3,7 +3,7 @@
  * opened below the tree's own directory with openat2(2) (RESOLVE_BENEATH, no symlinks), in steps where a path
  * is longer than PATH_MAX; entries are made and changed by their bare name in a directory so opened.
  *
- * The order: tree_skeleton (directories, symlinks, nodes), the files' content (tree_write_ring.h, seed_copy),
+ * The order: tree_skeleton (directories, symlinks, nodes), the files' content (tree_put.h, seed_copy),
  * then tree_finish_files for every directory, tree_finish_links, tree_finish_dirs. Each step can be done
  * again over what an interrupted one left.
  */
@@ -33,6 +33,10 @@ struct tree {
     uint32_t *dirs;                 /* all directories, parents before children, the root first */
     uint32_t dir_count;
     const uint8_t *flags; /* inode -> enum tree_flag, borrowed; NULL: a whole tree */
+    uint8_t *finished;    /* inode -> 1: a file with content and attributes, nothing is left to do */
+    bool fresh;           /* what is made here gets the owner below and no xattrs, and nothing was here */
+    uid_t made_uid;
+    gid_t made_gid;
 };
 
 static inline bool tree_is_kept(const struct tree *tree, uint32_t inode)
@@ -44,6 +48,9 @@ static inline bool tree_is_kept(const struct tree *tree, uint32_t inode)
  * blade (a character device 0:0, trusted.overlay.* attributes). */
 int tree_init(struct tree *tree, const struct blob_image *image, int fd, struct err *err) MUST_CHECK;
 void tree_fini(struct tree *tree);
+
+/* For a tree whose top directory was just made: finds out whether it is fresh. */
+void tree_is_fresh(struct tree *tree);
 
 /* Opens an inode, the caller's fd. O_CREAT makes a regular file with mode 0600. Any thread. */
 int tree_open(const struct tree *tree, uint32_t inode, int flags) MUST_CHECK;

@@ -76,7 +76,7 @@ static bool beyond_us(int code)
 static int set_xattrs(const struct tree *t, uint32_t inode, uint32_t set, const char *path)
 {
     char now[4096];
-    int any = remove_strange_xattrs(t, inode, path);
+    int any = t->fresh ? 0 : remove_strange_xattrs(t, inode, path);
     if (any < 0)
         return any;
     struct blob_xattr x;
@@ -108,7 +108,8 @@ int tree_set_attributes(const struct tree *tree, int dirfd, const char *name, ui
     char path[NAME_MAX + 32];
     entry_path(dirfd, name, path);
 
-    if (fchownat(dirfd, name, in.uid, in.gid, AT_SYMLINK_NOFOLLOW) < 0 && !beyond_us(errno))
+    bool given = !tree->fresh || in.uid != tree->made_uid || in.gid != tree->made_gid;
+    if (given && fchownat(dirfd, name, in.uid, in.gid, AT_SYMLINK_NOFOLLOW) < 0 && !beyond_us(errno))
         return failed(tree, inode, errno, "set the owner of", err);
     if (!S_ISLNK(in.mode) && fchmodat(dirfd, name, in.mode & 07777, 0) < 0)
         return failed(tree, inode, errno, "set the mode of", err);
@@ -151,17 +152,20 @@ int tree_finish_files(const struct tree *tree, uint32_t dir, struct err *err)
     if (tree_is_kept(tree, dir))
         return 0;
     blob_image_inode(tree->image, dir, &d);
-    OWNED_FD fd = tree_open(tree, dir, O_RDONLY | O_DIRECTORY);
-    if (fd < 0)
-        return failed(tree, dir, -fd, "open", err);
+    OWNED_FD fd = -1;
     for (uint32_t e = d.entries_first; e < d.entries_first + d.entries; e++) {
         struct blob_entry entry;
         struct blob_inode in;
         char name[NAME_MAX + 1];
         blob_image_entry(tree->image, e, &entry);
         blob_image_inode(tree->image, entry.inode, &in);
-        if (S_ISDIR(in.mode) || tree->entry_of[entry.inode] != e || tree_is_kept(tree, entry.inode))
+        if (S_ISDIR(in.mode) || tree->entry_of[entry.inode] != e || tree_is_kept(tree, entry.inode) ||
+            tree->finished[entry.inode])
             continue;
+        if (fd < 0)
+            fd = tree_open(tree, dir, O_RDONLY | O_DIRECTORY);
+        if (fd < 0)
+            return failed(tree, dir, -fd, "open", err);
         entry_name(tree, e, name);
         int r = finish_size(tree, fd, name, entry.inode, &in, err);
         if (r == 0)

@@ -214,6 +214,11 @@ void wire_link_sent(struct wire_link *link, size_t n_bytes)
     link_queue_eat(&link->out, n_bytes);
 }
 
+void wire_link_take(struct wire_link *link, struct buf *bytes)
+{
+    link_queue_swap(&link->out, bytes);
+}
+
 /* ---- what is known of the other end ---- */
 
 bool wire_link_is_up(const struct wire_link *link)

@@ -26,3 +26,16 @@ void link_queue_eat(struct link_queue *q, size_t n_bytes)
     if (q->buf.cap_bytes > KEEP_BYTES)
         buf_free(&q->buf);
 }
+
+void link_queue_swap(struct link_queue *q, struct buf *out)
+{
+    struct buf old = *out;
+    buf_drop(&q->buf, q->at);
+    *out = q->buf;
+    old.len_bytes = 0;
+    old.error = 0;
+    q->buf = old;
+    q->at = 0;
+    if (q->buf.cap_bytes > KEEP_BYTES)
+        buf_free(&q->buf);
+}

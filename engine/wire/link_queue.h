@@ -24,4 +24,7 @@ uint8_t *link_queue_room(struct link_queue *q, size_t more_bytes);
 /* Eats up to `n_bytes`; moves nothing. An emptied queue that had grown large gives its memory back. */
 void link_queue_eat(struct link_queue *q, size_t n_bytes);
 
+/* Gives all bytes into `out`, and goes on with the memory that `out` has; what that held is dropped. */
+void link_queue_swap(struct link_queue *q, struct buf *out);
+
 #endif

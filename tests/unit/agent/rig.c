@@ -165,6 +165,7 @@ static void send_chunk(struct rig *rig, struct receive *r, struct peer *p, const
     receive_chunk(r, &m);
     if (f->unwanted)
         receive_chunk(r, &m);
+    receive_taken(r);
     rig->sent_chunks++;
     rig->sent_bytes += m.payload.len_bytes;
     HOLD_LOCK(&p->lock);

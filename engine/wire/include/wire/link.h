@@ -45,6 +45,9 @@ int wire_link_send(struct wire_link *link, const struct wire_message *message, s
 /* What waits to go to the peer: a view until the next call on this link other than wire_link_output. */
 size_t wire_link_output(struct wire_link *link, const uint8_t **bytes);
 void wire_link_sent(struct wire_link *link, size_t n_bytes); /* the first `n_bytes` of it went out */
+/* Takes all that waits to go over into `bytes`, whose content is dropped and whose memory the link goes on
+ * with: what the kernel is to read does not move then, and nothing is copied. */
+void wire_link_take(struct wire_link *link, struct buf *bytes);
 
 bool wire_link_is_up(const struct wire_link *link); /* the handshake is done */
 /* Controller: the identity whose key was used (valid when up), and which candidate: 0 current, 1 the one
