@@ -17,10 +17,10 @@
 
 #define PAUSE_FIRST_MS 100
 #define PAUSE_MAX_MS 2000
-#define DIAL_MAX_MS 10000 /* from the first packet to both welcomes */
+#define DIAL_MAX_MS 10000          /* from the first packet to both welcomes */
 #define IN_BYTES (64u << 10)       /* read at a time */
 #define BULK_IN_BYTES (256u << 10) /* on bulk: fewer turns for each chunk */
-#define ADDRESS_MAX_MS 2000 /* for one of several addresses to take a connection */
+#define ADDRESS_MAX_MS 2000        /* for one of several addresses to take a connection */
 #define HEARTBEAT_MIN_MS 50
 #define TICK_MAX_MS 250
 

@@ -56,7 +56,7 @@ struct receive {
     bool has_seeds; /* the last of them came */
     struct plan plan;
     struct arrived *first, **end;
-    unsigned waiting; /* of the crew, for work */
+    unsigned waiting;      /* of the crew, for work */
     uint64_t credit_bytes; /* granted and not used */
     uint64_t owed_bytes;   /* written and not granted again */
     size_t next_clone;
