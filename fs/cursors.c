@@ -88,3 +88,27 @@ void cursor_keep(struct cursors *cursors, struct cursor *cursor)
     if (++cursors->count > cursors->max)
         too_many = take_oldest(cursors); /* NOLINT(*-deadcode.DeadStores): freed by its cleanup */
 }
+
+void cursors_drop(struct cursors *cursors, uint64_t inode)
+{
+    struct cursor *dropped = NULL;
+    {
+        HOLD_LOCK(&cursors->lock);
+        for (struct cursor **at = &cursors->newest; *at;) {
+            struct cursor *cursor = *at;
+            if (cursor->inode != inode) {
+                at = &cursor->older;
+                continue;
+            }
+            *at = cursor->older;
+            cursors->count--;
+            cursor->older = dropped;
+            dropped = cursor;
+        }
+    }
+    while (dropped) {
+        struct cursor *cursor = dropped;
+        dropped = cursor->older;
+        cursor_free(cursor);
+    }
+}

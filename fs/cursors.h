@@ -16,7 +16,7 @@ struct cursors;
 
 struct cursor {
     struct cursor *older; /* the table's own */
-    uint64_t inode;       /* of the directory */
+    uint64_t inode;       /* of the directory, as the kernel names it */
     int fd;               /* owned */
     off_t next;           /* the offset after what was last taken out of the buffer */
     size_t at, len_bytes; /* in the buffer */
@@ -33,8 +33,11 @@ int cursor_new(int fd, uint64_t inode, struct cursor **out) MUST_CHECK;
 void cursor_free(struct cursor *cursor);
 /* The one that stopped there, the caller's from now on; NULL: there is none. */
 struct cursor *cursor_take(struct cursors *cursors, uint64_t inode, off_t off);
-/* Takes it over, for the next reader. */
+/* Takes it over, for the next reader, whoever that is. */
 void cursor_keep(struct cursors *cursors, struct cursor *cursor);
+/* The directory changes: what was read ahead of it is for nobody any more. Comes before the change; the
+ * kernel has nobody read a directory that it changes. */
+void cursors_drop(struct cursors *cursors, uint64_t inode);
 
 #define OWNED_CURSOR __attribute__((cleanup(cleanup_cursor)))
 static inline void cleanup_cursor(struct cursor **cursor)

@@ -70,6 +70,14 @@ static void refuse(fuse_req_t req, fuse_ino_t ino, int code)
             refuse_change(req, ino);                                                                         \
     } while (0)
 
+/* As GO_CHANGE, of what makes another listing of `dir`. */
+#define GO_ENTRIES(op, dir, ...)                                                                             \
+    do {                                                                                                     \
+        if (is_snapshot(dir))                                                                                \
+            snap_entries_change(fs_of(req), dir);                                                            \
+        GO_CHANGE(op, dir, __VA_ARGS__);                                                                     \
+    } while (0)
+
 static void d_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     GO(lookup, parent, ESTALE, req, parent, name);
@@ -109,36 +117,39 @@ static void d_readlink(fuse_req_t req, fuse_ino_t ino)
 
 static void d_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-    GO_CHANGE(mknod, parent, req, parent, name, mode, rdev);
+    GO_ENTRIES(mknod, parent, req, parent, name, mode, rdev);
 }
 
 static void d_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-    GO_CHANGE(mkdir, parent, req, parent, name, mode);
+    GO_ENTRIES(mkdir, parent, req, parent, name, mode);
 }
 
 static void d_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    GO_CHANGE(unlink, parent, req, parent, name);
+    GO_ENTRIES(unlink, parent, req, parent, name);
 }
 
 static void d_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    GO_CHANGE(rmdir, parent, req, parent, name);
+    GO_ENTRIES(rmdir, parent, req, parent, name);
 }
 
 static void d_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-    GO_CHANGE(symlink, parent, req, target, parent, name);
+    GO_ENTRIES(symlink, parent, req, target, parent, name);
 }
 
 static void d_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
                      const char *newname, unsigned flags)
 {
-    if (ops_of(parent) != ops_of(newparent))
+    if (ops_of(parent) != ops_of(newparent)) {
         fuse_reply_err(req, EXDEV);
-    else
-        GO_CHANGE(rename, parent, req, parent, name, newparent, newname, flags);
+        return;
+    }
+    if (newparent != parent && is_snapshot(newparent))
+        snap_entries_change(fs_of(req), newparent);
+    GO_ENTRIES(rename, parent, req, parent, name, newparent, newname, flags);
 }
 
 static void d_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
@@ -146,7 +157,7 @@ static void d_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char
     if (ops_of(ino) != ops_of(parent))
         fuse_reply_err(req, EXDEV);
     else
-        GO_CHANGE(link, parent, req, ino, parent, name);
+        GO_ENTRIES(link, parent, req, ino, parent, name);
 }
 
 static void d_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -278,7 +289,7 @@ static void d_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 static void d_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                      struct fuse_file_info *fi)
 {
-    GO_CHANGE(create, parent, req, parent, name, mode, fi);
+    GO_ENTRIES(create, parent, req, parent, name, mode, fi);
 }
 
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)

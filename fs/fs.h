@@ -91,6 +91,12 @@ extern const struct fuse_lowlevel_ops snap_ops;    /* NODE_SNAPSHOT */
 extern const struct fuse_lowlevel_ops running_ops; /* NODE_RUNNING */
 extern const struct fuse_lowlevel_ops control_ops; /* NODE_CONTROL */
 extern const struct fuse_lowlevel_ops virtual_ops; /* directories and symlinks that are made up */
+/*
+ * Before the entries of a directory below /snapshots change: what was read of them is for nobody any more.
+ * The kernel looks at the version of the listing that it keeps when one begins to read, and would let one who
+ * is in the middle go on in what another one read earlier.
+ */
+void snap_entries_change(struct fs *fs, fuse_ino_t dir);
 /* All of them: what libfuse calls. */
 extern const struct fuse_lowlevel_ops dispatch_ops;
 

@@ -18,9 +18,10 @@ struct nodes;
 struct node {
     uint64_t inode;
     uint32_t generation;
-    struct top *top;    /* the snapshot that it is in; NULL: /snapshots itself */
-    atomic_uint stores; /* open files whose mappings change it without a word to anybody */
-    atomic_uint caches; /* open files whose mappings the kernel may keep changes of */
+    struct top *top;      /* the snapshot that it is in; NULL: /snapshots itself */
+    atomic_uint stores;   /* open files whose mappings change it without a word to anybody */
+    atomic_uint caches;   /* open files whose mappings the kernel may keep changes of */
+    atomic_bool was_read; /* a directory: the kernel, or a cursor, may hold a part of its listing */
 
     /* passthrough.c's own. */
     int backing_id;

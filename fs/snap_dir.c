@@ -39,14 +39,14 @@ static void dir_take(struct cursor *dir, const struct dirent64 *entry)
 }
 
 /* At `off`, wherever the last reader is. */
-static int dir_open(const struct held *held, off_t off, struct cursor **out)
+static int dir_open(const struct held *held, fuse_ino_t ino, off_t off, struct cursor **out)
 {
-    OWNED_CURSOR struct cursor *dir = off ? cursor_take(held->fs->cursors, held->node->inode, off) : NULL;
+    OWNED_CURSOR struct cursor *dir = off ? cursor_take(held->fs->cursors, ino, off) : NULL;
     if (!dir) {
         OWNED_FD fd = openat(held->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0 || (off && lseek(fd, off, SEEK_SET) < 0))
             return -errno;
-        int r = cursor_new(steal_fd(&fd), held->node->inode, &dir);
+        int r = cursor_new(steal_fd(&fd), ino, &dir);
         if (r < 0)
             return r;
         dir->next = off;
@@ -117,11 +117,11 @@ static int fill(struct filling *filling, struct held *held, struct cursor *dir)
     return r;
 }
 
-static int read_entries(struct filling *filling, struct held *held, off_t off)
+static int read_entries(struct filling *filling, struct held *held, fuse_ino_t ino, off_t off)
 {
     OWNED_CURSOR struct cursor *dir = NULL;
     size_t room_bytes = filling->left_bytes;
-    int r = dir_open(held, off, &dir);
+    int r = dir_open(held, ino, off, &dir);
     if (r == 0 && dir) {
         r = fill(filling, held, dir);
         /* At the end the kernel asks once more. */
@@ -131,14 +131,28 @@ static int read_entries(struct filling *filling, struct held *held, off_t off)
     return r;
 }
 
+void snap_entries_change(struct fs *fs, fuse_ino_t dir)
+{
+    struct node *node = node_get(fs->nodes, dir);
+    if (!node)
+        return;
+    if (atomic_load(&node->was_read) && atomic_exchange(&node->was_read, false)) {
+        cursors_drop(fs->cursors, dir);
+        (void)fuse_lowlevel_notify_inval_inode(fs->session, dir, 0, 0);
+    }
+    node_put(fs->nodes, node);
+}
+
 static void read_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool plus)
 {
     OWNED_HELD struct held held = {0};
     OWNED char *reply = malloc(size);
     struct filling filling = {.req = req, .at = reply, .left_bytes = size, .plus = plus};
     int r = reply ? held_get(fs_of(req), ino, &held) : -ENOMEM;
-    if (r == 0)
-        r = read_entries(&filling, &held, off);
+    if (r == 0) {
+        atomic_store(&held.node->was_read, true);
+        r = read_entries(&filling, &held, ino, off);
+    }
     /* An error is for the next call when there is something to give now: entries already counted must go out.
      */
     if (r < 0 && filling.left_bytes == size)

@@ -57,7 +57,7 @@ test_03_full_to_the_last_byte() {
     echo x >>"$M/snapshots/nap/tmp/x" || true
     bash -c "echo stop >'$M/blades/1/run'" || true
     bash -c "echo start >'$M/blades/1/run'" || true
-    within 3 state_is 1 running
+    within 20 state_is 1 running
     mkdir "$M/blades/new" || true
     rmdir "$M/blades/new" || true
     bash -c "echo nap@1 >'$M/blades/1/load'" || true

@@ -58,16 +58,18 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 signal.siginterrupt(signal.SIGCHLD, True)
 subprocess.Popen(["sleep", "0.2"])
 fd = os.open(sys.argv[1], os.O_WRONLY)
+open(sys.argv[2], "w").close()
 os.write(fd, b"big\n")
 P
-    python3 "$RACK_STATE/w.py" "$M/blades/1/load" &
+    python3 "$RACK_STATE/w.py" "$M/blades/1/load" "$RACK_STATE/begun" &
     local pid=$! r=0
-    sleep 0.5
+    within 20 test -e "$RACK_STATE/begun"
+    sleep 0.3
     kill -INT $pid
     wait $pid || r=$?
     ((r == 130))
+    within 20 state_is 1 ready
     [[ -z $(<"$M/blades/1/load") ]]
-    within 3 state_is 1 ready
     echo big >"$M/blades/1/load"
     echo 1 >"$M/blades/1/unload"
     # a pause of the writer is no end
@@ -95,7 +97,7 @@ test_03_kill_cancels() {
     sleep 0.5
     kill -KILL $pid
     wait $pid || true
-    within 3 state_is 1 ready
+    within 20 state_is 1 ready
     [[ -z $(<"$M/blades/1/load") ]]
 }
 
@@ -117,7 +119,7 @@ test_05_stopped_then_loaded_keeps_what_it_wrote() {
     echo writer >"$M/blades/2/load"
     echo stop >"$M/blades/2/run"
     echo writer >"$M/blades/2/load"
-    within 3 bash -c "[[ \$(tail -n 1 '$M/blades/2/log') == 2 ]]"
+    within 20 bash -c "[[ \$(tail -n 1 '$M/blades/2/log') == 2 ]]"
     [[ $(<"$M/blades/2/load") == writer@1 ]]
 }
 

@@ -153,17 +153,17 @@ test_13_what_it_wrote_stays_over_a_restart_and_not_over_another_image() {
     snapshot writer "/bin/sh -c 'echo line >>/kept; wc -l </kept; exec sleep 1000'"
     echo writer >"$M/blades/2/load"
     echo restart >"$M/blades/2/run"
-    within 3 bash -c "[[ \$(tail -n 1 '$M/blades/2/log') == 2 ]]"
+    within 20 bash -c "[[ \$(tail -n 1 '$M/blades/2/log') == 2 ]]"
     echo good >"$M/blades/2/load"
     echo writer >"$M/blades/2/load"
-    within 3 bash -c "[[ \$(tail -n 1 '$M/blades/2/log') == 1 ]]"
+    within 20 bash -c "[[ \$(tail -n 1 '$M/blades/2/log') == 1 ]]"
     echo 1 >"$M/blades/2/unload"
 }
 
 test_14_environment_and_words() {
     snapshot env "/bin/sh -c 'echo \"[\$0] [\$1]\" \$BLADE_SLOT \$BLADE_SNAPSHOT; exec sleep 1000' 'zero arg' \"one\\\"arg\""
     echo env >"$M/blades/2/load"
-    within 3 grep -q '\[zero arg\] \[one"arg\] 2 env@1' "$M/blades/2/log"
+    within 20 grep -q '\[zero arg\] \[one"arg\] 2 env@1' "$M/blades/2/log"
     echo 1 >"$M/blades/2/unload"
 }
 

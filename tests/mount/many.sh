@@ -76,6 +76,39 @@ test_listings_are_stable_under_changes() {
     rmdir "$M/blades/"stay*
 }
 
+# Where one reader stopped nobody else goes on with what was read before a change.
+test_a_new_reader_sees_nothing_old() {
+    mkdir "$M/snapshots/half"
+    python3 - "$M/snapshots/half" <<'END'
+import os, sys
+top = sys.argv[1]
+for i in range(3000):
+    os.close(os.open(f"{top}/stay{i}", os.O_CREAT))
+for turn in range(20):
+    os.close(os.open(f"{top}/come{turn}", os.O_CREAT)) # what the kernel kept is not good any more
+    order = os.listdir(top)
+    os.unlink(f"{top}/come{turn}")
+    half = os.scandir(top)
+    next(half)
+    moved = [name for name in order if name.startswith("stay")][turn::20]
+    for name in moved:
+        os.rename(f"{top}/{name}", f"{top}/went-{name}")
+    later = os.scandir(top)
+    seen = [next(later).name]
+    assert len(os.listdir(top)) == 3000
+    seen += [entry.name for entry in later]
+    old = set(seen) & set(moved)
+    assert not old, f"{len(old)} names that are gone: {sorted(old)[:3]}"
+    assert len(seen) == len(set(seen)) == 3000, f"{len(seen)} names"
+    for name in moved:
+        os.rename(f"{top}/went-{name}", f"{top}/{name}")
+    half.close()
+for i in range(3000):
+    os.unlink(f"{top}/stay{i}")
+END
+    rmdir "$M/snapshots/half"
+}
+
 # The next look sees a change, by an open directory as by a path.
 test_listings_show_a_change_at_once() {
     python3 - "$M" <<'END'

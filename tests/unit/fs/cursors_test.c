@@ -63,9 +63,30 @@ static void the_oldest_is_given_up(void **state)
     cursors_free(cursors);
 }
 
+static void a_change_drops_what_was_read(void **state)
+{
+    struct cursors *cursors = NULL;
+    (void)state;
+    assert_int_equal(cursors_new(4, &cursors), 0);
+    cursors_drop(cursors, 7);
+    for (off_t next = 1; next <= 4; next++)
+        cursor_keep(cursors, at(next % 2 ? 7 : 8, next));
+    cursors_drop(cursors, 7);
+    for (off_t next = 5; next <= 6; next++) /* there is room again */
+        cursor_keep(cursors, at(8, next));
+    for (off_t next = 1; next <= 6; next++) {
+        struct cursor *seven = cursor_take(cursors, 7, next), *eight = cursor_take(cursors, 8, next);
+        assert_null(seven);
+        assert_int_equal(eight != NULL, next % 2 == 0 || next > 4);
+        cursor_free(eight);
+    }
+    cursors_free(cursors);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_change_drops_what_was_read),
         cmocka_unit_test(a_reader_finds_where_it_stopped),
         cmocka_unit_test(the_oldest_is_given_up),
     };
