@@ -42,7 +42,7 @@ int blob_record_encode(struct blob_compressor *c, const struct blob_id *id, cons
     return whole;
 }
 
-int blob_record_decode(const uint8_t *bytes, size_t len_bytes, struct blob_record *out)
+int blob_record_view(const uint8_t *bytes, size_t len_bytes, struct blob_record *out)
 {
     if (len_bytes >= 4 && memcmp(bytes + AT_MAGIC, BLOB_RECORD_MAGIC, 4) != 0)
         return -EBADMSG;
@@ -61,8 +61,6 @@ int blob_record_decode(const uint8_t *bytes, size_t len_bytes, struct blob_recor
     size_t whole = BLOB_RECORD_HEADER_BYTES + (size_t)stored_bytes;
     if (len_bytes < whole)
         return -ENODATA;
-    if (blob_check_of(bytes + AT_CODEC, whole - AT_CODEC) != le64_at(bytes + AT_CHECK))
-        return -EBADMSG;
 
     memcpy(out->id.bytes, bytes + AT_ID, BLOB_ID_BYTES);
     out->codec = (enum blob_codec)codec;
@@ -70,4 +68,16 @@ int blob_record_decode(const uint8_t *bytes, size_t len_bytes, struct blob_recor
     out->stored_bytes = stored_bytes;
     out->payload = bytes + BLOB_RECORD_HEADER_BYTES;
     return (int)whole;
+}
+
+int blob_record_decode(const uint8_t *bytes, size_t len_bytes, struct blob_record *out)
+{
+    struct blob_record record;
+    int whole = blob_record_view(bytes, len_bytes, &record);
+    if (whole < 0)
+        return whole;
+    if (blob_check_of(bytes + AT_CODEC, (size_t)whole - AT_CODEC) != le64_at(bytes + AT_CHECK))
+        return -EBADMSG;
+    *out = record;
+    return whole;
 }

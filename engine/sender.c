@@ -1,52 +1,45 @@
 #include "sender.h"
 
 #include <string.h>
-#include <sys/mman.h>
 
 #include "sender_parts.h"
 
 #define SEEDS_A_MESSAGE 8192
 #define CREDIT_MAX_BYTES ((uint64_t)1 << 32)
 
+static void pump(void *arg)
+{
+    sender_pool_pump(arg);
+}
+
 int sender_pool_new(struct loop *loop, struct blob_store *store, struct sender_pool **out, struct err *err)
 {
     struct sender_pool *pool = calloc(1, sizeof *pool);
-    struct batch *batches = calloc(SENDER_BUFFERS, sizeof *batches);
-    size_t bytes = (size_t)SENDER_BUFFERS * SENDER_BATCH_BYTES;
-    void *region = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (!pool || !batches || region == MAP_FAILED) {
-        free(pool);
-        free(batches);
-        if (region != MAP_FAILED)
-            munmap(region, bytes);
+    if (!pool)
         return err_set(err, ENOMEM, "no memory for the buffers of loads");
+    int rc = pack_blocks_new(loop, store, pump, pool, &pool->blocks, err);
+    if (rc < 0) {
+        free(pool);
+        return rc;
     }
-    *pool = (struct sender_pool){.loop = loop, .store = store, .region = region, .batches = batches};
-    for (unsigned i = SENDER_BUFFERS; i > 0; i--) {
-        struct batch *b = &batches[i - 1];
-        b->pool = pool;
-        b->index = i - 1;
-        b->bytes = (uint8_t *)region + (size_t)(i - 1) * SENDER_BATCH_BYTES;
-        b->next = pool->free;
-        pool->free = b;
-    }
-    loop_register(loop, region, SENDER_BUFFERS, SENDER_BATCH_BYTES);
+    pool->loop = loop;
+    pool->store = store;
     *out = pool;
     return 0;
 }
 
 bool sender_pool_idle(const struct sender_pool *pool)
 {
-    return pool->busy == 0;
+    return pack_blocks_idle(pool->blocks);
 }
 
-/* The region must outlive the loop, so the loop is freed first. */
+/* The blocks must outlive the loop, so the loop is freed first. */
 void sender_pool_free(struct sender_pool *pool)
 {
     if (!pool)
         return;
-    munmap(pool->region, (size_t)SENDER_BUFFERS * SENDER_BATCH_BYTES);
-    free(pool->batches);
+    sender_batches_free(pool);
+    pack_blocks_free(pool->blocks);
     free(pool);
 }
 

@@ -1,9 +1,9 @@
 /*
- * Images on their way out: the descriptor, the seeds, and the chunks that a blade wants, read from the packs
- * through the ring into a few registered buffers and handed on as they lie there, checked but never
- * recompressed. All senders share the buffers in turn. A sender starts a read only when its blade has given
- * credit for it and its connection has room, and a buffer is free again as soon as its chunks are queued on
- * the connection: a slow blade holds up nobody else. The loop's thread.
+ * Images on their way out: the descriptor, the seeds, and the chunks that a blade wants, taken from blocks of
+ * the packs (pack_blocks.h) and handed on as they lie there, checked but never recompressed. All senders
+ * share the blocks. A sender takes one only when its blade has given credit for it and its connection has
+ * room, and lets it go as soon as its chunks are queued on the connection: a slow blade holds up nobody else.
+ * The loop's thread.
  */
 #ifndef ENGINE_SENDER_H
 #define ENGINE_SENDER_H
@@ -14,9 +14,7 @@
 #include "plan.h"
 #include "wire/message.h"
 
-#define SENDER_ROOM_BYTES (1u << 20)    /* that wait on a connection, at most (and one message more) */
-#define SENDER_BATCH_BYTES (512u << 10) /* one read: neighbours in a pack */
-#define SENDER_BUFFERS 24
+#define SENDER_ROOM_BYTES (1u << 20) /* that wait on a connection, at most (and one message more) */
 
 struct sender_pool;
 struct sender;

@@ -1,32 +1,25 @@
-/* What sender.c and sender_read.c share: the buffers, and a sender's queue of reads. */
+/* What sender.c and sender_read.c share: the blocks, and what a sender takes out of them. */
 #ifndef ENGINE_SENDER_PARTS_H
 #define ENGINE_SENDER_PARTS_H
 
+#include "pack_blocks.h"
 #include "sender.h"
 
 #define BATCH_CHUNKS 256
+#define AHEAD_CHUNKS 256 /* that a read takes into account */
+#define STRANGERS_MAX 8  /* that lie elsewhere, one after the other: then it takes no more into account */
 
 struct batch_chunk {
     uint32_t chunk;
-    uint32_t offset_bytes; /* in the buffer */
+    uint32_t offset_bytes; /* in the block */
     uint32_t record_bytes;
 };
 
-/* One buffer and the read into it. */
+/* What one sender takes out of a block. */
 struct batch {
-    struct loop_op op;
-    struct sender_pool *pool;
-    struct sender *owner; /* NULL: nobody waits for it any more */
-    struct batch *next;   /* of the pool's free ones, or of the owner's in their order */
-    uint8_t *bytes;
-    unsigned index;
-    int fd;
-    uint64_t pack;
-    uint64_t offset_bytes;
-    uint32_t len_bytes, got_bytes;
-    uint32_t payload_bytes; /* of its chunks: the credit that it took */
-    int result;
-    bool done;
+    struct batch *next; /* of the sender, in the order of the chunks */
+    struct pack_block *block;
+    uint32_t bytes; /* of its records */
     uint32_t count;
     struct batch_chunk chunks[BATCH_CHUNKS];
 };
@@ -34,10 +27,8 @@ struct batch {
 struct sender_pool {
     struct loop *loop;
     struct blob_store *store;
-    void *region;
-    struct batch *batches;
-    struct batch *free;
-    unsigned busy;
+    struct pack_blocks *blocks;
+    struct batch *free;     /* for the next one */
     struct sender *senders; /* whose turn is next is first */
     bool pumping, again;
 };
@@ -58,7 +49,7 @@ struct sender {
     uint64_t credit_bytes; /* not taken by a read yet */
     uint64_t reading_bytes;
     uint64_t sent_bytes;
-    struct batch *first, **last; /* reads in the order of the chunks */
+    struct batch *first, **last;
     struct err err;
 };
 
@@ -66,7 +57,8 @@ struct sender {
 int sender_read_next(struct sender *s) MUST_CHECK;
 /* Hands on what has been read, in order: 1 when something was, 0, or -errno with s->err (-EPIPE: closed). */
 int sender_hand_on(struct sender *s) MUST_CHECK;
-/* Nobody waits for its reads any more. */
+/* It waits for no block any more. */
 void sender_let_go(struct sender *s);
+void sender_batches_free(struct sender_pool *pool);
 
 #endif

@@ -5,37 +5,26 @@
 #include "base/log.h"
 #include "chunk_path.h"
 
-static void batch_free(struct batch *b)
+/* One is kept: there is mostly one a sender at a time. */
+static struct batch *batch_new(struct sender_pool *pool)
 {
-    struct sender_pool *pool = b->pool;
-    blob_store_pack_put(pool->store, b->pack);
-    b->owner = NULL;
-    b->next = pool->free;
+    struct batch *b = pool->free ? STEAL(pool->free) : malloc(sizeof *b);
+    if (b)
+        b->bytes = b->count = 0;
+    return b;
+}
+
+static void batch_free(struct sender_pool *pool, struct batch *b)
+{
+    pack_block_put(pool->blocks, b->block);
+    free(pool->free);
     pool->free = b;
-    pool->busy--;
 }
 
-static void batch_submit(struct batch *b)
+void sender_batches_free(struct sender_pool *pool)
 {
-    loop_read_fixed(b->pool->loop, &b->op, b->fd, b->bytes + b->got_bytes, b->len_bytes - b->got_bytes,
-                    b->offset_bytes + b->got_bytes, b->index);
-}
-
-static void batch_done(struct loop_op *op, int result)
-{
-    struct batch *b = (struct batch *)op; /* its first member */
-    if (result > 0)
-        b->got_bytes += (uint32_t)result;
-    if (b->owner && (result == -EINTR || result == -EAGAIN || (result > 0 && b->got_bytes < b->len_bytes))) {
-        batch_submit(b);
-        return;
-    }
-    b->result = result < 0 ? result : 0;
-    b->done = true;
-    struct sender_pool *pool = b->pool;
-    if (!b->owner)
-        batch_free(b);
-    sender_pool_pump(pool);
+    free(pool->free);
+    pool->free = NULL;
 }
 
 /* The chunk that comes next, or false. */
@@ -78,72 +67,130 @@ static int locate(struct sender *s, uint32_t chunk, struct blob_place *out)
     int rc = blob_store_locate(s->pool->store, &c.id, out);
     if (rc < 0)
         return damaged(s, chunk, "is not in the store");
-    if (out->record_bytes <= BLOB_RECORD_HEADER_BYTES || out->record_bytes > SENDER_BATCH_BYTES)
+    if (out->record_bytes <= BLOB_RECORD_HEADER_BYTES || out->record_bytes > PACK_BLOCK_BYTES)
         return damaged(s, chunk, "has an impossible length");
     return 0;
 }
 
-/* Gathers neighbours in the pack behind the first. */
+/*
+ * How much of the pack is read from the record at `first` on: up to the last one of those that are wanted
+ * soon, as long as at least half of it is wanted. They lie about in it as the capture's threads took turns.
+ * Credit and room do not count: whoever wants the same chunks next finds the same block.
+ */
+static uint32_t window_bytes(struct sender *s, const struct blob_place *first)
+{
+    uint64_t wanted = 0, window = 0;
+    uint32_t left = AHEAD_CHUNKS, strangers = 0;
+    for (size_t i = s->ranges_first; i < s->ranges_count; i++) {
+        for (uint32_t k = 0; k < s->ranges[i].count; k++) {
+            struct blob_chunk c;
+            struct blob_place place;
+            if (left-- == 0 || strangers == STRANGERS_MAX)
+                return (uint32_t)window;
+            blob_image_chunk(s->plan->target->image, s->ranges[i].first + k, &c);
+            strangers++;
+            if (blob_store_locate(s->pool->store, &c.id, &place) < 0 || place.pack != first->pack ||
+                place.offset_bytes < first->offset_bytes)
+                continue;
+            uint64_t end = place.offset_bytes + (uint64_t)place.record_bytes - first->offset_bytes;
+            if (end > PACK_BLOCK_BYTES)
+                continue;
+            strangers = 0;
+            wanted += place.record_bytes;
+            if (end > window && wanted * 2 >= end)
+                window = end;
+        }
+    }
+    return (uint32_t)window;
+}
+
+/* The block that the next chunk lies in: 1, 0 when all are in use, or -errno. */
+static int next_block(struct sender *s, const struct blob_place *place, struct pack_block **out)
+{
+    *out = pack_blocks_find(s->pool->blocks, place->pack, place->offset_bytes, place->record_bytes);
+    if (*out)
+        return 1;
+    int rc = pack_blocks_read(s->pool->blocks, place->pack, place->offset_bytes, window_bytes(s, place), out,
+                              &s->err);
+    return rc < 0 ? rc : *out != NULL;
+}
+
+static bool is_in(const struct pack_block *block, const struct blob_place *place)
+{
+    return place->pack == block->pack && place->offset_bytes >= block->offset_bytes &&
+           place->offset_bytes + (uint64_t)place->record_bytes <=
+               block->offset_bytes + (uint64_t)block->len_bytes;
+}
+
+/* Takes the wanted chunks that lie in the block, as far as credit and room go. */
 static int gather(struct sender *s, struct batch *b, uint64_t room_bytes)
 {
     uint32_t chunk;
     struct blob_place place;
-    b->count = b->len_bytes = b->payload_bytes = 0;
     while (b->count < BATCH_CHUNKS && peek(s, &chunk)) {
         int rc = locate(s, chunk, &place);
         if (rc < 0)
             return rc;
         uint32_t payload = place.record_bytes - BLOB_RECORD_HEADER_BYTES;
-        if (b->payload_bytes + (uint64_t)payload > s->credit_bytes)
+        if (payload > s->credit_bytes || !is_in(b->block, &place) ||
+            (b->count > 0 && b->bytes + (uint64_t)place.record_bytes > room_bytes))
             break;
-        if (b->count > 0 && (place.pack != b->pack || place.offset_bytes != b->offset_bytes + b->len_bytes ||
-                             b->len_bytes + (uint64_t)place.record_bytes > room_bytes))
-            break;
-        if (b->count == 0) {
-            b->pack = place.pack;
-            b->offset_bytes = place.offset_bytes;
-        }
-        b->chunks[b->count++] = (struct batch_chunk){
-            .chunk = chunk, .offset_bytes = b->len_bytes, .record_bytes = place.record_bytes};
-        b->len_bytes += place.record_bytes;
-        b->payload_bytes += payload;
+        b->chunks[b->count++] =
+            (struct batch_chunk){.chunk = chunk,
+                                 .offset_bytes = place.offset_bytes - b->block->offset_bytes,
+                                 .record_bytes = place.record_bytes};
+        b->bytes += place.record_bytes;
+        s->credit_bytes -= payload;
         advance(s);
     }
     return 0;
 }
 
-int sender_read_next(struct sender *s)
+/* Whether there is credit and room for the next chunk, which lies at `place`: 1, 0, or -errno. */
+static int may_go_on(struct sender *s, struct blob_place *place, uint64_t *room_bytes)
 {
-    struct sender_pool *pool = s->pool;
+    uint32_t chunk;
     uint64_t waiting = s->events.pending(s->events.arg) + s->reading_bytes;
-    if (!pool->free || s->ranges_first == s->ranges_count || waiting >= SENDER_ROOM_BYTES)
+    if (waiting >= SENDER_ROOM_BYTES || !peek(s, &chunk))
         return 0;
-    uint64_t room = SENDER_ROOM_BYTES - waiting;
-    if (room > SENDER_BATCH_BYTES)
-        room = SENDER_BATCH_BYTES;
-
-    struct batch *b = pool->free;
-    int rc = gather(s, b, room);
+    int rc = locate(s, chunk, place);
     if (rc < 0)
         return rc;
-    if (b->count == 0)
-        return 0; /* no credit */
-    b->fd = blob_store_pack_get(pool->store, b->pack, &s->err);
-    if (b->fd < 0)
-        return b->fd;
-    pool->free = b->next;
-    pool->busy++;
-    s->credit_bytes -= b->payload_bytes;
-    s->reading_bytes += b->len_bytes;
-    b->owner = s;
+    *room_bytes = SENDER_ROOM_BYTES - waiting;
+    return place->record_bytes - BLOB_RECORD_HEADER_BYTES <= s->credit_bytes;
+}
+
+int sender_read_next(struct sender *s)
+{
+    struct blob_place place = {0};
+    uint64_t room_bytes = 0;
+    struct pack_block *block = NULL;
+    int rc = may_go_on(s, &place, &room_bytes);
+    if (rc <= 0)
+        return rc;
+    rc = next_block(s, &place, &block);
+    if (rc <= 0)
+        return rc;
+    struct batch *b = batch_new(s->pool);
+    if (!b) {
+        pack_block_put(s->pool->blocks, block);
+        return err_set(&s->err, ENOMEM, "no memory to send an image");
+    }
     b->next = NULL;
+    b->block = block;
+    rc = gather(s, b, room_bytes);
+    s->reading_bytes += b->bytes;
     *s->last = b;
     s->last = &b->next;
-    b->got_bytes = 0;
-    b->done = false;
-    b->op.done = batch_done;
-    batch_submit(b);
-    return 1;
+    return rc < 0 ? rc : 1;
+}
+
+static int decode(const struct batch *b, const struct batch_chunk *at, struct blob_record *out)
+{
+    const uint8_t *bytes = b->block->bytes + at->offset_bytes;
+    return at->offset_bytes + at->record_bytes <= b->block->good_bytes
+               ? blob_record_view(bytes, at->record_bytes, out)
+               : blob_record_decode(bytes, at->record_bytes, out);
 }
 
 static int hand_on_chunk(struct sender *s, const struct batch *b, const struct batch_chunk *at)
@@ -151,7 +198,7 @@ static int hand_on_chunk(struct sender *s, const struct batch *b, const struct b
     struct blob_chunk want;
     struct blob_record record;
     blob_image_chunk(s->plan->target->image, at->chunk, &want);
-    int rc = blob_record_decode(b->bytes + at->offset_bytes, at->record_bytes, &record);
+    int rc = decode(b, at, &record);
     if (rc < 0 || blob_id_compare(&record.id, &want.id) != 0 || record.raw_bytes != want.raw_bytes) {
         blob_store_set_aside(s->pool->store, &want.id);
         return damaged(s, at->chunk, "is damaged and was set aside");
@@ -169,24 +216,30 @@ static int hand_on_chunk(struct sender *s, const struct batch *b, const struct b
     return 0;
 }
 
+static int hand_on_batch(struct sender *s, const struct batch *b)
+{
+    int rc = 0;
+    if (b->block->result == -ENODATA)
+        return damaged(s, b->chunks[0].chunk, "lies beyond the end of its pack");
+    if (b->block->result < 0)
+        return err_sys(&s->err, EIO, "the controller cannot read pack %llu of its store",
+                       (unsigned long long)b->block->pack);
+    for (uint32_t i = 0; i < b->count && rc == 0; i++)
+        rc = hand_on_chunk(s, b, &b->chunks[i]);
+    return rc;
+}
+
 int sender_hand_on(struct sender *s)
 {
     int moved = 0;
-    while (s->first && s->first->done) {
+    while (s->first && s->first->block->ready) {
         struct batch *b = s->first;
-        int rc = 0;
-        if (b->result < 0 || b->got_bytes < b->len_bytes) {
-            rc = b->result < 0 ? err_sys(&s->err, EIO, "the controller cannot read pack %llu of its store",
-                                         (unsigned long long)b->pack)
-                               : damaged(s, b->chunks[0].chunk, "lies beyond the end of its pack");
-        }
-        for (uint32_t i = 0; i < b->count && rc == 0; i++)
-            rc = hand_on_chunk(s, b, &b->chunks[i]);
+        int rc = hand_on_batch(s, b);
         s->first = b->next;
         if (!s->first)
             s->last = &s->first;
-        s->reading_bytes -= b->len_bytes;
-        batch_free(b);
+        s->reading_bytes -= b->bytes;
+        batch_free(s->pool, b);
         if (rc < 0)
             return rc;
         moved = 1;
@@ -199,11 +252,7 @@ void sender_let_go(struct sender *s)
     while (s->first) {
         struct batch *b = s->first;
         s->first = b->next;
-        b->owner = NULL;
-        if (b->done)
-            batch_free(b);
-        else
-            loop_cancel(b->pool->loop, &b->op);
+        batch_free(s->pool, b);
     }
     s->last = &s->first;
 }

@@ -41,6 +41,9 @@ int blob_record_encode(struct blob_compressor *c, const struct blob_id *id, cons
  */
 int blob_record_decode(const uint8_t *bytes, size_t len_bytes, struct blob_record *out) MUST_CHECK;
 
+/* The same for bytes that blob_record_decode has found good: their check is not computed again. */
+int blob_record_view(const uint8_t *bytes, size_t len_bytes, struct blob_record *out) MUST_CHECK;
+
 /*
  * Gives the content back: exactly `raw_bytes` into `raw`, or -EBADMSG. The caller checks the content against
  * an id or a checksum. `payload` may come from anyone.
