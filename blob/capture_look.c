@@ -8,7 +8,7 @@
 
 #include "capture_parts.h"
 
-#define FILES_UNDER_WAY 64
+#define FILES_UNDER_WAY 256
 
 static bool same_time(const struct capture_node *n, const struct statx *st)
 {

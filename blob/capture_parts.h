@@ -45,6 +45,7 @@ struct capture_pool {
     pthread_cond_t work, done;
     struct capture_job *queue, **queue_end, *finished;
     unsigned unfinished; /* given and not finished */
+    unsigned awaited;    /* how few of them are waited for */
     bool stopping;
     pthread_t *threads;
     unsigned n_threads;
@@ -56,7 +57,8 @@ int capture_pool_start(struct capture_pool *pool, struct blob_store *store, unsi
 void capture_pool_stop(struct capture_pool *pool);
 /* The job is the pool's until it is taken back. */
 void capture_pool_give(struct capture_pool *pool, struct capture_job *job);
-/* Waits until at most `most` jobs are unfinished; a list of finished ones (or NULL), the caller's now. */
+/* When more than `most` jobs are unfinished, waits until half as many are: each wait costs as much as reading
+ * a small file. A list of finished ones (or NULL), the caller's now. */
 struct capture_job *capture_pool_take(struct capture_pool *pool, unsigned most);
 void capture_job_free(struct capture_job *job);
 

@@ -125,7 +125,8 @@ static void finish_job(struct capture_pool *pool, struct capture_job *job)
     job->next = pool->finished;
     pool->finished = job;
     pool->unfinished--;
-    pthread_cond_signal(&pool->done);
+    if (pool->unfinished == pool->awaited)
+        pthread_cond_signal(&pool->done);
 }
 
 static void *reader_main(void *arg)
@@ -209,8 +210,11 @@ void capture_pool_give(struct capture_pool *pool, struct capture_job *job)
 struct capture_job *capture_pool_take(struct capture_pool *pool, unsigned most)
 {
     HOLD_LOCK(&pool->lock);
-    while (pool->unfinished > most)
-        pthread_cond_wait(&pool->done, &pool->lock);
+    if (pool->unfinished > most) {
+        pool->awaited = most / 2;
+        while (pool->unfinished > pool->awaited)
+            pthread_cond_wait(&pool->done, &pool->lock);
+    }
     return STEAL(pool->finished);
 }
 

@@ -14,7 +14,9 @@
 #include "plan.h"
 #include "wire/message.h"
 
-#define SENDER_ROOM_BYTES (1u << 20) /* that wait on a connection, at most (and one message more) */
+/* That wait on a connection, at most (and one message more): little enough for its buffers to be kept when
+ * they are empty (engine/wire/link_queue.c): new memory costs more than what is sent in it. */
+#define SENDER_ROOM_BYTES (256u << 10)
 
 struct sender_pool;
 struct sender;

@@ -226,7 +226,7 @@ static void sends_in_order_within_credit(void **state)
 static bool all_full(const struct wire_end *ends, int count)
 {
     for (int i = 0; i < count; i++) {
-        if (ends[i].pending_bytes < SENDER_ROOM_BYTES - PACK_BLOCK_BYTES)
+        if (ends[i].pending_bytes < SENDER_ROOM_BYTES - CHUNK_BYTES)
             return false;
     }
     return true;
