@@ -107,8 +107,8 @@ echo
 echo "| | what | bladefs | peer in the same run | ratio | target |"
 echo "|---|---|---|---|---|---|"
 row 1 "first load of v1, nothing prepared" first s tar_zstd 'tar, zstd -1 -T2, zstd -d, tar' 0.60
-row 1 "" first s "${why_not[casync]+none}${why_not[casync]-casync}" "$(peer casync 'casync make, extract')" 0.20
-row 1 "" first s "${why_not[borg]+none}${why_not[borg]-borg}" "$(peer borg 'borg create, extract')" 0.20
+row 1 "the same" first s "${why_not[casync]+none}${why_not[casync]-casync}" "$(peer casync 'casync make, extract')" 0.20
+row 1 "the same" first s "${why_not[borg]+none}${why_not[borg]-borg}" "$(peer borg 'borg create, extract')" 0.20
 row 2 "v1 after the copy has settled" settled s unpack "zstd -d, tar of a ready archive" 0.65
 row 2 "v1 on a second blade" second s unpack "zstd -d, tar of a ready archive" 0.65
 note changed_bytes "$(changed_bytes)"
