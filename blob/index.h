@@ -1,7 +1,8 @@
 /*
  * Which chunk lies where: a hash table in memory, keyed by the ids' own bytes, which are as good as random.
- * 33 to 39 bytes a chunk: the entries lie densely in one array, the table of open addressing holds their
- * numbers. Not locked: the store does that.
+ * 32 to 36 bytes a chunk. It is many small tables, so that one of them at a time grows, in its place: no
+ * growth holds anybody up, and none needs memory beyond what it adds.
+ * Not locked: the store does that. What is said of an id touches one table only.
  */
 #ifndef BLOB_INDEX_H
 #define BLOB_INDEX_H
@@ -12,30 +13,42 @@
 #include "blob/id.h"
 
 struct index_place {
-    uint32_t pack;
+    uint32_t pack;         /* not 0 */
     uint32_t offset_bytes; /* below 32 MiB */
     uint32_t stored_bytes; /* 1 to BLOB_STORED_MAX_BYTES */
     uint32_t raw_bytes;    /* 1 to BLOB_CHUNK_MAX_BYTES */
 };
 
-struct index_entry;
+struct index_table;
 
 struct index {
-    struct index_entry *entries;
-    uint32_t count;
-    uint32_t room;                    /* of entries */
-    uint32_t *slots;                  /* an entry's number + 1, 0: free */
-    uint32_t slot_count;              /* a power of two */
+    struct index_table *tables; /* NULL while nothing was put */
+    uint64_t expected;          /* see index_expect */
+};
+
+struct index_totals {
+    uint64_t count;
     uint64_t raw_bytes, stored_bytes; /* sums over all entries */
 };
 
 void index_free(struct index *index);
-/* Makes sure that the next `more` index_put of new ids cannot fail. -ENOMEM. */
-int index_reserve(struct index *index, uint32_t more) MUST_CHECK;
+void index_totals(const struct index *index, struct index_totals *out);
+/* So many entries are expected in all (0: it is not known): until then growth takes longer steps, as far as
+ * that. Who expects too many wastes that memory. -ENOMEM. */
+int index_expect(struct index *index, uint64_t count) MUST_CHECK;
+/* Which of `parts` (at most 256) parts of the index an id belongs to: after a first index_expect, threads
+ * that work on different parts need no lock between them, nor one for index_expect. */
+unsigned index_part_of(const struct blob_id *id, unsigned parts);
+/* Makes sure that the next index_put, of this id, cannot fail. -ENOMEM. */
+int index_reserve(struct index *index, const struct blob_id *id) MUST_CHECK;
 /* Room must have been reserved. An id that is there gets the new place. */
 void index_put(struct index *index, const struct blob_id *id, const struct index_place *place);
+/* As index_put, but of two places that with the higher pack and offset stays, in whatever order they come. */
+void index_put_later(struct index *index, const struct blob_id *id, const struct index_place *place);
 bool index_find(const struct index *index, const struct blob_id *id, struct index_place *out);
 /* Removes an id, if it lies at that place still. */
 bool index_remove(struct index *index, const struct blob_id *id, uint32_t pack, uint32_t offset_bytes);
+/* A hint that this id will be looked for soon: who has many calls it a few ids ahead. */
+void index_prefetch(const struct index *index, const struct blob_id *id);
 
 #endif

@@ -236,11 +236,13 @@ void blob_store_set_aside(struct blob_store *store, const struct blob_id *id)
 void blob_store_stats(struct blob_store *store, struct blob_store_stats *out)
 {
     HOLD_LOCK(&store->index_lock);
+    struct index_totals totals;
+    index_totals(&store->index, &totals);
     *out = (struct blob_store_stats){
-        .chunks = store->index.count,
+        .chunks = totals.count,
         .packs = store->packs,
-        .raw_bytes = store->index.raw_bytes,
-        .stored_bytes = store->index.stored_bytes,
+        .raw_bytes = totals.raw_bytes,
+        .stored_bytes = totals.stored_bytes,
         .bad_chunks = store->bad_chunks,
         .cut_bytes = store->cut_bytes,
     };

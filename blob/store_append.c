@@ -140,7 +140,7 @@ static int append_locked(struct blob_store *store, const struct blob_id *id, con
         struct index_place there;
         if (index_find(&store->index, id, &there))
             return 0;
-        if (index_reserve(&store->index, 1) < 0)
+        if (index_reserve(&store->index, id) < 0)
             return err_sys(err, ENOMEM, "the index of chunks cannot grow");
     }
     int r = make_room(store, record_bytes, err);

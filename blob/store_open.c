@@ -9,7 +9,6 @@
 #include "compress.h"
 #include "store_parts.h"
 
-#define FOOTER_GUESS_BYTES (32u << 10) /* most footers come with the first read */
 #define READ_PIECE_BYTES 4096u
 
 /* ---- the secret ---- */
@@ -42,65 +41,7 @@ static int load_secret(int dirfd, bool has_packs, struct blob_secret *out, struc
     return 0;
 }
 
-/* ---- packs ---- */
-
-static int newer_format(uint32_t number, struct err *err)
-{
-    return err_set(err, EPROTONOSUPPORT,
-                   "packs/%016" PRIx32
-                   ".pack in the store is of a newer format than this program's (%d): use "
-                   "the newer bladefs",
-                   number, PACK_VERSION);
-}
-
-static int index_entries(struct blob_store *store, uint32_t number, const uint8_t *entries, uint32_t count,
-                         struct err *err)
-{
-    if (index_reserve(&store->index, count) < 0)
-        return err_sys(err, ENOMEM, "the index of chunks cannot grow");
-    for (uint32_t k = 0; k < count; k++) {
-        struct pack_entry e;
-        pack_footer_entry(entries, k, &e);
-        index_put(&store->index, &e.id,
-                  &(struct index_place){.pack = number,
-                                        .offset_bytes = e.offset_bytes,
-                                        .stored_bytes = e.stored_bytes,
-                                        .raw_bytes = e.raw_bytes});
-    }
-    return 0;
-}
-
-/* 1: the footer was good and is indexed. 0: there is none to be trusted. */
-static int load_footer(struct blob_store *store, uint32_t number, int fd, uint64_t size, struct err *err)
-{
-    if (size < PACK_HEADER_BYTES + PACK_TRAILER_BYTES || size > PACK_FILE_MAX_BYTES)
-        return 0;
-    size_t have = size < FOOTER_GUESS_BYTES ? (size_t)size : FOOTER_GUESS_BYTES;
-    OWNED_BUF struct buf end = BUF_EMPTY;
-    uint8_t *room = buf_room(&end, have);
-    if (!room)
-        return err_sys(err, ENOMEM, "a pack's footer cannot be read");
-    struct pack_trailer trailer;
-    if (fd_read_at(fd, room, have, size - have) != (ssize_t)have ||
-        pack_trailer_decode(room + have - PACK_TRAILER_BYTES, size, number, &trailer) < 0)
-        return 0;
-    if (trailer.footer_bytes > have) {
-        have = trailer.footer_bytes;
-        room = buf_room(&end, have);
-        if (!room)
-            return err_sys(err, ENOMEM, "a pack's footer cannot be read");
-        if (fd_read_at(fd, room, have, size - have) != (ssize_t)have)
-            return 0;
-    }
-    const uint8_t *footer = room + have - trailer.footer_bytes;
-    int r = pack_footer_check(footer, &trailer);
-    if (r == -EPROTONOSUPPORT)
-        return newer_format(number, err);
-    if (r < 0)
-        return 0;
-    r = index_entries(store, number, footer, trailer.count, err);
-    return r < 0 ? r : 1;
-}
+/* ---- packs without a footer ---- */
 
 /* Reads what can be read: zeros stand for the rest, and `*whole` becomes false. */
 static void read_pieces(int fd, uint8_t *bytes, size_t len_bytes, bool *whole)
@@ -157,8 +98,8 @@ static int scan_pack(struct blob_store *store, uint32_t number, bool is_last, bo
     struct pack_scan scan;
     int r = pack_scan(&store->secret, bytes, len, &entries, &scan);
     if (r == 0)
-        r = index_entries(store, number, entries.bytes, (uint32_t)(entries.len_bytes / PACK_ENTRY_BYTES),
-                          err);
+        r = store_index_entries(store, number, entries.bytes,
+                                (uint32_t)(entries.len_bytes / PACK_ENTRY_BYTES), err);
     if (r < 0)
         return err_sys(err, -r, "packs/%016" PRIx32 ".pack cannot be indexed", number);
     if (scan.damaged_runs) {
@@ -183,27 +124,6 @@ static int scan_pack(struct blob_store *store, uint32_t number, bool is_last, bo
     return 0;
 }
 
-static int load_pack(struct blob_store *store, uint32_t number, bool is_last, struct err *err)
-{
-    int header_state;
-    {
-        OWNED_FD fd = pack_io_open_pack(&store->io, number, false);
-        int64_t size = fd < 0 ? fd : pack_io_size(fd);
-        if (size < 0)
-            return err_sys(err, (int)-size, "packs/%016" PRIx32 ".pack in the store cannot be opened",
-                           number);
-        uint8_t header[PACK_HEADER_BYTES];
-        ssize_t n = fd_read_at(fd, header, sizeof(header), 0);
-        header_state = pack_header_check(header, n > 0 ? (size_t)n : 0, number);
-        if (header_state == -EPROTONOSUPPORT)
-            return newer_format(number, err);
-        int sealed = load_footer(store, number, fd, (uint64_t)size, err);
-        if (sealed != 0)
-            return sealed < 0 ? sealed : 0;
-    }
-    return scan_pack(store, number, is_last, header_state == 0, err);
-}
-
 static int load(struct blob_store *store, int dirfd, struct err *err)
 {
     int r = pack_io_open(&store->io, dirfd, err);
@@ -214,8 +134,15 @@ static int load(struct blob_store *store, int dirfd, struct err *err)
     r = pack_io_list(&store->io, &numbers, &count, err);
     if (r == 0)
         r = load_secret(dirfd, count > 0, &store->secret, err);
+    if (r < 0)
+        return r;
+    OWNED uint8_t *states = calloc(count + 1, sizeof(*states));
+    if (!states)
+        return err_sys(err, ENOMEM, "the store's packs cannot be read");
+    r = store_load_footers(store, numbers, count, states, err);
     for (size_t i = 0; i < count && r == 0; i++)
-        r = load_pack(store, numbers[i], i + 1 == count, err);
+        if (states[i] != PACK_SEALED)
+            r = scan_pack(store, numbers[i], i + 1 == count, states[i] == PACK_OPEN, err);
     if (r < 0)
         return r;
     store->packs = count;

@@ -2,7 +2,8 @@
  * The inside of a store, for its own files:
  *
  *   store.c         put, get, what is said about chunks
- *   store_open.c    the secret, reading packs at the start, mending them
+ *   store_open.c    the secret, scanning packs without a footer at the start, mending them
+ *   store_footers.c the index from the footers of all others
  *   store_append.c  records into packs, syncing, sealing
  *   store_bad.c     chunks set aside, kept over restarts
  *   store_files.c   fds of packs
@@ -91,6 +92,19 @@ int store_flush(struct blob_store *store, struct err *err) MUST_CHECK;
 int store_add_open_pack(struct blob_store *store, uint32_t number, int fd, uint32_t written_bytes,
                         struct buf *entries, bool takes_more) MUST_CHECK;
 void store_free_open_packs(struct blob_store *store);
+
+/* store_footers.c. What the start found of a pack. */
+enum pack_state {
+    PACK_SEALED,    /* its footer is good, and indexed */
+    PACK_OPEN,      /* no footer that can be trusted: to be scanned */
+    PACK_HEADERLESS /* nor a header */
+};
+/* Reads all packs' footers; `states` has room for `count`. -EPROTONOSUPPORT: a newer format. Blocks. */
+int store_load_footers(struct blob_store *store, const uint32_t *numbers, size_t count, uint8_t *states,
+                       struct err *err) MUST_CHECK;
+/* Takes a footer's entries into the index; a chunk that lies in a later place already stays there. */
+int store_index_entries(struct blob_store *store, uint32_t number, const uint8_t *entries, uint32_t count,
+                        struct err *err) MUST_CHECK;
 
 /* store_bad.c. Reads the list and takes what it names out of the index. */
 int store_bad_load(struct blob_store *store, struct err *err) MUST_CHECK;

@@ -15,7 +15,7 @@ passed=0 failed=0 skipped=0
 packages=(gcc clang clang-format clang-tidy libclang-rt-14-dev meson ninja-build pkg-config git python3 shellcheck
     libfuse3-dev fuse3 libxxhash-dev libzstd-dev liburing-dev libcmocka-dev libssl-dev libsqlite3-dev libjansson-dev
     runc tini busybox-static debootstrap attr acl libcap2-bin rsync curl sqlite3 make iproute2 procps util-linux zstd
-    e2fsprogs inotify-tools fio stress-ng nfs-ganesha nfs-ganesha-vfs libnfs-dev qemu-system-x86)
+    e2fsprogs inotify-tools casync borgbackup fio stress-ng nfs-ganesha nfs-ganesha-vfs libnfs-dev qemu-system-x86)
 
 install_missing() {
     local missing

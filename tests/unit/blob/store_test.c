@@ -271,6 +271,42 @@ static void cache_reads_and_stays_bounded(void **state)
     blob_cache_free(cache);
 }
 
+/* Many packs, read by two threads; each chunk lies in two neighbours. */
+static void the_later_of_many_packs_counts(void **state)
+{
+    enum { PACKS = 40, CHUNKS = 50 };
+    struct fixture *f = *state;
+    fixture_close(f);
+    struct pack_io io = {.dirfd = -1};
+    assert_int_equal(pack_io_open(&io, f->dirfd, NULL), 0);
+    for (unsigned number = 1; number <= PACKS; number++) {
+        OWNED_BUF struct buf footer = BUF_EMPTY;
+        uint32_t end = PACK_HEADER_BYTES;
+        for (unsigned k = 0; k < CHUNKS; k++) {
+            struct pack_entry e = {.offset_bytes = end, .stored_bytes = 1, .raw_bytes = 1};
+            random_fill((number - number % 2) * CHUNKS + k, e.id.bytes, sizeof(e.id.bytes));
+            pack_footer_add(&footer, &e);
+            end += BLOB_RECORD_HEADER_BYTES + 1;
+        }
+        pack_footer_close(&footer, number, end);
+        uint8_t header[PACK_HEADER_BYTES];
+        pack_header_encode(number, header);
+        OWNED_FD fd = pack_io_create(&io, number);
+        assert_int_equal(fd_write_at(fd, header, sizeof(header), 0), 0);
+        assert_int_equal(fd_write_at(fd, footer.bytes, footer.len_bytes, end), 0);
+    }
+    pack_io_close(&io);
+    fixture_open(f);
+    assert_int_equal(stats_of(f).chunks, (PACKS / 2 + 1) * CHUNKS); /* 1; 2, 3; ... 40 */
+    for (unsigned number = 1; number <= PACKS; number++) {
+        struct blob_id id;
+        struct blob_place place;
+        random_fill((number - number % 2) * CHUNKS + CHUNKS - 1, id.bytes, sizeof(id.bytes));
+        assert_int_equal(blob_store_locate(f->store, &id, &place), 0);
+        assert_int_equal(place.pack, number % 2 || number == PACKS ? number : number + 1);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -280,6 +316,7 @@ int main(void)
         TEST(sizes_are_checked),
         TEST(what_compresses_is_compressed),
         TEST(many_packs_come_back),
+        TEST(the_later_of_many_packs_counts),
         TEST(locate_and_read),
         TEST(the_secret_is_kept),
         TEST(newer_formats_are_refused),

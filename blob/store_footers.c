@@ -1,0 +1,170 @@
+/*
+ * The footers of a store's packs, read into the index at the start. It is filled by two threads, each of
+ * which goes through all footers (the second finds them in memory) and puts in what belongs to its part of
+ * the index, so that neither waits for the other.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/fdio.h"
+#include "store_parts.h"
+
+#define FOOTER_GUESS_BYTES (64u << 10) /* most footers come with the first read */
+#define PACKS_FOR_TWO 16u              /* fewer are not worth a second thread */
+#define PREFETCH_AHEAD 8u              /* entries */
+
+static int newer_format(uint32_t number, struct err *err)
+{
+    return err_set(err, EPROTONOSUPPORT,
+                   "packs/%016" PRIx32
+                   ".pack in the store is of a newer format than this program's (%d): use "
+                   "the newer bladefs",
+                   number, PACK_VERSION);
+}
+
+/* What a thread does. */
+struct share {
+    struct blob_store *store;
+    unsigned part, parts;
+    const uint32_t *numbers;
+    size_t count;
+    uint8_t *states;      /* its own */
+    uint64_t entry_count; /* of all parts, so far */
+    int error;
+    struct err err;
+};
+
+static int index_entries(const struct share *share, uint32_t number, const uint8_t *entries, uint32_t count,
+                         struct err *err)
+{
+    struct index *index = &share->store->index;
+    for (uint32_t k = 0; k < count; k++) {
+        struct pack_entry e;
+        if (k + PREFETCH_AHEAD < count) {
+            pack_footer_entry(entries, k + PREFETCH_AHEAD, &e);
+            if (index_part_of(&e.id, share->parts) == share->part)
+                index_prefetch(index, &e.id);
+        }
+        pack_footer_entry(entries, k, &e);
+        if (index_part_of(&e.id, share->parts) != share->part)
+            continue;
+        if (index_reserve(index, &e.id) < 0)
+            return err_sys(err, ENOMEM, "the index of chunks cannot grow");
+        index_put_later(index, &e.id,
+                        &(struct index_place){.pack = number,
+                                              .offset_bytes = e.offset_bytes,
+                                              .stored_bytes = e.stored_bytes,
+                                              .raw_bytes = e.raw_bytes});
+    }
+    return 0;
+}
+
+int store_index_entries(struct blob_store *store, uint32_t number, const uint8_t *entries, uint32_t count,
+                        struct err *err)
+{
+    const struct share all = {.store = store, .parts = 1};
+    return index_entries(&all, number, entries, count, err);
+}
+
+/* 1: the footer was good and is indexed. 0: there is none to be trusted. */
+static int load_footer(struct share *share, uint32_t number, int fd, uint64_t size, struct err *err)
+{
+    if (size < PACK_HEADER_BYTES + PACK_TRAILER_BYTES || size > PACK_FILE_MAX_BYTES)
+        return 0;
+    size_t have = size < FOOTER_GUESS_BYTES ? (size_t)size : FOOTER_GUESS_BYTES;
+    OWNED_BUF struct buf end = BUF_EMPTY;
+    uint8_t *room = buf_room(&end, have);
+    if (!room)
+        return err_sys(err, ENOMEM, "a pack's footer cannot be read");
+    struct pack_trailer trailer;
+    if (fd_read_at(fd, room, have, size - have) != (ssize_t)have ||
+        pack_trailer_decode(room + have - PACK_TRAILER_BYTES, size, number, &trailer) < 0)
+        return 0;
+    if (trailer.footer_bytes > have) {
+        have = trailer.footer_bytes;
+        room = buf_room(&end, have);
+        if (!room)
+            return err_sys(err, ENOMEM, "a pack's footer cannot be read");
+        if (fd_read_at(fd, room, have, size - have) != (ssize_t)have)
+            return 0;
+    }
+    const uint8_t *footer = room + have - trailer.footer_bytes;
+    int r = pack_footer_check(footer, &trailer);
+    if (r == -EPROTONOSUPPORT)
+        return newer_format(number, err);
+    if (r < 0)
+        return 0;
+    share->entry_count += trailer.count;
+    r = index_entries(share, number, footer, trailer.count, err);
+    return r < 0 ? r : 1;
+}
+
+/* Returns an enum pack_state, or -errno. */
+static int load_pack(struct share *share, uint32_t number, struct err *err)
+{
+    OWNED_FD fd = pack_io_open_pack(&share->store->io, number, false);
+    int64_t size = fd < 0 ? fd : pack_io_size(fd);
+    if (size < 0)
+        return err_sys(err, (int)-size, "packs/%016" PRIx32 ".pack in the store cannot be opened", number);
+    uint8_t header[PACK_HEADER_BYTES];
+    ssize_t n = fd_read_at(fd, header, sizeof(header), 0);
+    int header_state = pack_header_check(header, n > 0 ? (size_t)n : 0, number);
+    if (header_state == -EPROTONOSUPPORT)
+        return newer_format(number, err);
+    int sealed = load_footer(share, number, fd, (uint64_t)size, err);
+    if (sealed != 0)
+        return sealed < 0 ? sealed : PACK_SEALED;
+    return header_state == 0 ? PACK_OPEN : PACK_HEADERLESS;
+}
+
+static void *load_share(void *arg)
+{
+    struct share *share = arg;
+    for (size_t i = 0; i < share->count && share->error == 0; i++) {
+        int r = load_pack(share, share->numbers[i], &share->err);
+        if (r >= 0)
+            share->states[i] = (uint8_t)r;
+        else
+            share->error = r;
+        /* The packs still to come are taken to hold as much as those that came. */
+        if (share->part == 0 &&
+            index_expect(&share->store->index, share->entry_count * share->count / (i + 1)) < 0)
+            share->error = err_sys(&share->err, ENOMEM, "the index of chunks cannot grow");
+    }
+    return NULL;
+}
+
+int store_load_footers(struct blob_store *store, const uint32_t *numbers, size_t count, uint8_t *states,
+                       struct err *err)
+{
+    if (index_expect(&store->index, 0) < 0)
+        return err_sys(err, ENOMEM, "the index of chunks cannot grow");
+    struct share mine = {.store = store, .parts = 1, .numbers = numbers, .count = count, .states = states};
+    struct share other = mine;
+    OWNED uint8_t *other_states = count >= PACKS_FOR_TWO ? calloc(count, sizeof(*other_states)) : NULL;
+    pthread_t thread;
+    if (other_states) {
+        mine.parts = other.parts = 2;
+        other.part = 1;
+        other.states = other_states;
+        if (pthread_create(&thread, NULL, load_share, &other) != 0) {
+            free(STEAL(other_states));
+            mine.parts = 1;
+        }
+    }
+    load_share(&mine);
+    if (other_states)
+        pthread_join(thread, NULL);
+    int r = index_expect(&store->index, 0);
+    const struct share *failed = mine.error < 0 ? &mine : &other;
+    if (failed->error < 0) {
+        if (err)
+            *err = failed->err;
+        return failed->error;
+    }
+    /* A pack that only one could read is scanned as one that neither could. */
+    for (size_t i = 0; other_states && i < count; i++)
+        if (other_states[i] > states[i])
+            states[i] = other_states[i];
+    return r;
+}
