@@ -1,6 +1,7 @@
 /*
  * Where a file is cut into chunks: content-defined, integer-only, so that the same bytes are cut alike
- * whatever the read sizes, threads or CPU. The cuts are part of the format (FORMAT.md). Pure, any thread.
+ * whatever the read sizes, threads or CPU. The cuts are part of the format (FORMAT.md, "Chunking"). Pure, any
+ * thread.
  */
 #ifndef BLOB_CUT_H
 #define BLOB_CUT_H
@@ -8,10 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BLOB_CHUNK_MIN_BYTES (16u << 10)
-#define BLOB_CHUNK_AVG_BYTES (64u << 10)
+#define BLOB_CHUNK_MIN_BYTES (64u << 10)     /* but the last one of a run of data */
+#define BLOB_CHUNK_NORMAL_BYTES (160u << 10) /* cuts are rarer before it than after it */
 #define BLOB_CHUNK_MAX_BYTES (256u << 10)
-#define BLOB_WHOLE_MAX_BYTES (64u << 10) /* files up to this size are one chunk */
+#define BLOB_WHOLE_MAX_BYTES BLOB_CHUNK_MIN_BYTES /* files up to this size are one chunk */
 
 /*
  * The length of the first chunk of `bytes`. Unless these are the last bytes of their run of data, `len_bytes`
