@@ -44,18 +44,23 @@ struct capture_pool {
     pthread_mutex_t lock;
     pthread_cond_t work, done;
     struct capture_job *queue, **queue_end, *finished;
+    unsigned idle;       /* threads that wait for jobs */
     unsigned unfinished; /* given and not finished */
     unsigned awaited;    /* how few of them are waited for */
     bool stopping;
     pthread_t *threads;
     unsigned n_threads;
+    /* The giver's own: jobs that go into the queue together. */
+    struct capture_job *held, **held_end;
+    unsigned n_held;
 };
 
 int capture_pool_start(struct capture_pool *pool, struct blob_store *store, unsigned threads, int level,
                        const atomic_bool *cancelled, struct err *err) MUST_CHECK;
 /* Waits for the threads; drops what was not taken back. */
 void capture_pool_stop(struct capture_pool *pool);
-/* The job is the pool's until it is taken back. */
+/* The job is the pool's until it is taken back. Begun at the latest when some are taken. One thread gives and
+ * takes. */
 void capture_pool_give(struct capture_pool *pool, struct capture_job *job);
 /* When more than `most` jobs are unfinished, waits until half as many are: each wait costs as much as reading
  * a small file. A list of finished ones (or NULL), the caller's now. */

@@ -10,6 +10,11 @@
 #include "capture_parts.h"
 
 #define BUFFER_BYTES (4 * (size_t)BLOB_CHUNK_MAX_BYTES)
+/* Handing a job over costs as much as reading a small file: they go from hand to hand together. */
+#define HELD_MAX 32
+#define TAKEN_MAX 16
+#define TAKEN_BYTES (256u << 10) /* and one more: no thread has much more to do than another one at the end  \
+                                  */
 
 struct reader {
     struct capture_pool *pool;
@@ -105,28 +110,51 @@ static void read_file(struct reader *r, struct capture_job *job)
     job->fd = -1;
 }
 
-static struct capture_job *wait_for_job(struct capture_pool *pool)
+/* A list; NULL: there will be none. */
+static struct capture_job *wait_for_jobs(struct capture_pool *pool)
 {
     HOLD_LOCK(&pool->lock);
-    while (!pool->queue && !pool->stopping)
+    while (!pool->queue && !pool->stopping) {
+        pool->idle++;
         pthread_cond_wait(&pool->work, &pool->lock);
-    struct capture_job *job = pool->queue;
-    if (job) {
-        pool->queue = job->next;
-        if (!pool->queue)
-            pool->queue_end = &pool->queue;
+        pool->idle--;
     }
-    return job;
+    struct capture_job *first = pool->queue, **end = &pool->queue;
+    uint64_t bytes = 0;
+    for (unsigned n = 0; *end && n < TAKEN_MAX && bytes < TAKEN_BYTES; n++) {
+        bytes += (*end)->size_bytes;
+        end = &(*end)->next;
+    }
+    pool->queue = *end;
+    if (!pool->queue)
+        pool->queue_end = &pool->queue;
+    if (first)
+        *end = NULL;
+    return first;
 }
 
-static void finish_job(struct capture_pool *pool, struct capture_job *job)
+static void finish_jobs(struct capture_pool *pool, struct capture_job *jobs)
 {
     HOLD_LOCK(&pool->lock);
-    job->next = pool->finished;
-    pool->finished = job;
-    pool->unfinished--;
-    if (pool->unfinished == pool->awaited)
-        pthread_cond_signal(&pool->done);
+    while (jobs) {
+        struct capture_job *next = jobs->next;
+        jobs->next = pool->finished;
+        pool->finished = jobs;
+        jobs = next;
+        pool->unfinished--;
+        if (pool->unfinished == pool->awaited)
+            pthread_cond_signal(&pool->done);
+    }
+}
+
+static void do_job(struct reader *r, struct capture_job *job, int failed)
+{
+    if (failed < 0)
+        err_sys(&job->err, -failed, "no thread could read it");
+    else if (atomic_load(r->pool->cancelled))
+        err_set(&job->err, ECANCELED, "The capture was cancelled.");
+    else
+        read_file(r, job);
 }
 
 static void *reader_main(void *arg)
@@ -134,15 +162,11 @@ static void *reader_main(void *arg)
     struct capture_pool *pool = arg;
     struct reader r = {.pool = pool, .bytes = malloc(BUFFER_BYTES)};
     int failed = r.bytes ? blob_compressor_new(pool->level, &r.compressor) : -ENOMEM;
-    struct capture_job *job;
-    while ((job = wait_for_job(pool))) {
-        if (failed < 0)
-            err_sys(&job->err, -failed, "no thread could read it");
-        else if (atomic_load(pool->cancelled))
-            err_set(&job->err, ECANCELED, "The capture was cancelled.");
-        else
-            read_file(&r, job);
-        finish_job(pool, job);
+    struct capture_job *jobs;
+    while ((jobs = wait_for_jobs(pool))) {
+        for (struct capture_job *job = jobs; job; job = job->next)
+            do_job(&r, job, failed);
+        finish_jobs(pool, jobs);
     }
     if (failed == 0)
         blob_compressor_free(r.compressor);
@@ -155,6 +179,7 @@ int capture_pool_start(struct capture_pool *pool, struct blob_store *store, unsi
 {
     *pool = (struct capture_pool){.store = store, .level = level, .cancelled = cancelled};
     pool->queue_end = &pool->queue;
+    pool->held_end = &pool->held;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->done, NULL);
@@ -182,8 +207,8 @@ void capture_pool_stop(struct capture_pool *pool)
     pthread_mutex_unlock(&pool->lock);
     for (unsigned i = 0; i < pool->n_threads; i++)
         pthread_join(pool->threads[i], NULL);
-    struct capture_job *lists[] = {pool->queue, pool->finished};
-    for (size_t i = 0; i < 2; i++) {
+    struct capture_job *lists[] = {pool->queue, pool->finished, pool->held};
+    for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++) {
         while (lists[i]) {
             struct capture_job *job = lists[i];
             lists[i] = job->next;
@@ -197,18 +222,34 @@ void capture_pool_stop(struct capture_pool *pool)
     pool->queue_end = NULL;
 }
 
+static void hand_over(struct capture_pool *pool)
+{
+    if (pool->n_held == 0)
+        return;
+    HOLD_LOCK(&pool->lock);
+    *pool->queue_end = pool->held;
+    pool->queue_end = pool->held_end;
+    pool->unfinished += pool->n_held;
+    pool->held = NULL;
+    pool->held_end = &pool->held;
+    pool->n_held = 0;
+    if (pool->idle > 0)
+        pthread_cond_broadcast(&pool->work);
+}
+
 void capture_pool_give(struct capture_pool *pool, struct capture_job *job)
 {
-    HOLD_LOCK(&pool->lock);
     job->next = NULL;
-    *pool->queue_end = job;
-    pool->queue_end = &job->next;
-    pool->unfinished++;
-    pthread_cond_signal(&pool->work);
+    *pool->held_end = job;
+    pool->held_end = &job->next;
+    pool->n_held++;
 }
 
 struct capture_job *capture_pool_take(struct capture_pool *pool, unsigned most)
 {
+    if (most > 0 && pool->n_held < HELD_MAX)
+        return NULL;
+    hand_over(pool);
     HOLD_LOCK(&pool->lock);
     if (pool->unfinished > most) {
         pool->awaited = most / 2;
