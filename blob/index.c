@@ -121,17 +121,36 @@ static void populate(const struct index_table *t, size_t end_bytes)
         (void)madvise((char *)t->entries + from, end_bytes - from, MADV_POPULATE_WRITE);
 }
 
+static void *map_pages(size_t bytes)
+{
+    return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+/* Pages move without being copied. ThreadSanitizer does not know mremap(2): it takes an address that is free
+ * again, and given to another thread, for memory that both use. */
+static void *move_pages(void *pages, size_t old_bytes, size_t bytes)
+{
+#if defined(__SANITIZE_THREAD__)
+    void *moved = map_pages(bytes);
+    if (moved == MAP_FAILED)
+        return moved;
+    memcpy(moved, pages, old_bytes);
+    munmap(pages, old_bytes);
+    return moved;
+#else
+    return mremap(pages, old_bytes, bytes, MREMAP_MAYMOVE);
+#endif
+}
+
 /* Room for `room` entries and the free one behind them; the new places are free. */
 static int table_extend(struct index_table *t, uint32_t room)
 {
     size_t need_bytes = ((size_t)room + 1) * sizeof(struct index_entry);
     if (need_bytes > t->mapped_bytes) {
-        /* Not malloc: pages move without being copied, and those that were not touched yet cost nothing, so
-         * twice what is needed is mapped: moving page tables is dear on a virtual machine. */
+        /* Not malloc: pages that were not touched yet cost nothing, so twice what is needed is mapped: moving
+         * page tables is dear on a virtual machine. */
         size_t bytes = (2 * need_bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-        void *pages = t->entries ? mremap(t->entries, t->mapped_bytes, bytes, MREMAP_MAYMOVE)
-                                 : mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void *pages = t->entries ? move_pages(t->entries, t->mapped_bytes, bytes) : map_pages(bytes);
         if (pages == MAP_FAILED)
             return -ENOMEM;
         t->entries = pages;
