@@ -51,27 +51,22 @@ static void cut_each_way(const uint8_t *bytes, size_t len, const char *content)
     }
 }
 
-/* Four bytes that the first hash takes for a place wherever they are read from, if there are any such. */
+/*
+ * Four bytes, again and again, that three of four places pass the first hash with; the second one never lets
+ * them be cut. No four bytes have all four places, as a search of all 2^32 showed.
+ */
+#define WORST_WORD 0x0c5e90ceu
+
 static void fill_worst(uint8_t *bytes, size_t len)
 {
-    uint8_t try[CUT_WINDOW_BYTES + 64];
-    uint32_t most = 0, worst = 0;
-    for (uint32_t word = 0; word < 1u << 20; word++) {
-        uint32_t spread = word * 2654435761u, found = 0;
-        for (size_t i = 0; i < sizeof(try); i++)
-            try[i] = (uint8_t)(spread >> 8 * (i % 4));
-        for (uint32_t turn = 0; turn < 4; turn++) {
-            uint32_t w = spread >> 8 * turn | (turn ? spread << (32 - 8 * turn) : 0);
-            found += w * 0x9E3779B1u + 0x80000000u < UINT32_C(1) << (32 - CUT_FIRST_BITS);
-        }
-        if (found > most) {
-            most = found;
-            worst = spread;
-        }
+    unsigned passes = 0;
+    for (unsigned turn = 0; turn < 4; turn++) {
+        uint32_t word = WORST_WORD >> 8 * turn | (turn ? WORST_WORD << (32 - 8 * turn) : 0);
+        passes += word * 0x9E3779B1u + 0x80000000u < UINT32_C(1) << (32 - CUT_FIRST_BITS);
     }
-    printf("worst: %u of 4 places\n", most);
+    printf("worst: %u of 4 places\n", passes);
     for (size_t i = 0; i < len; i++)
-        bytes[i] = (uint8_t)(worst >> 8 * (i % 4));
+        bytes[i] = (uint8_t)(WORST_WORD >> 8 * (i % 4));
 }
 
 int main(int argc, char **argv)
