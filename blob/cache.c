@@ -8,6 +8,7 @@
 #include "blob/store.h"
 
 #define BUCKETS_MIN 64
+#define ENTRY_BYTES (16u << 10) /* rather too few: most files are smaller than the shortest cut */
 
 enum entry_state { LOADING, READY, FAILED };
 
@@ -38,7 +39,7 @@ struct blob_cache {
 int blob_cache_new(struct blob_store *store, size_t max_bytes, struct blob_cache **out)
 {
     size_t buckets = BUCKETS_MIN;
-    while (buckets < max_bytes / BLOB_CHUNK_MIN_BYTES && buckets < (size_t)1 << 20)
+    while (buckets < max_bytes / ENTRY_BYTES && buckets < (size_t)1 << 20)
         buckets *= 2;
     struct blob_cache *cache = calloc(1, sizeof(*cache) + buckets * sizeof(struct entry *));
     if (!cache)

@@ -13,8 +13,9 @@
 /* Handing a job over costs as much as reading a small file: they go from hand to hand together. */
 #define HELD_MAX 32
 #define TAKEN_MAX 16
-#define TAKEN_BYTES (256u << 10) /* and one more: no thread has much more to do than another one at the end  \
-                                  */
+#define TAKEN_BYTES                                                                                          \
+    (256u << 10) /* and one more: no thread has much more to do than another one at the end                  \
+                  */
 
 struct reader {
     struct capture_pool *pool;
