@@ -209,7 +209,7 @@ void capture_pool_stop(struct capture_pool *pool)
     for (unsigned i = 0; i < pool->n_threads; i++)
         pthread_join(pool->threads[i], NULL);
     struct capture_job *lists[] = {pool->queue, pool->finished, pool->held};
-    for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++) {
+    for (size_t i = 0; i < 3; i++) {
         while (lists[i]) {
             struct capture_job *job = lists[i];
             lists[i] = job->next;
