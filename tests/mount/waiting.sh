@@ -17,14 +17,17 @@ EOF
 }
 
 a_thousand_loads_wait() {
-    local figures waiting
+    local figures waiting waiters
     runtime_that_can_be_held
     snapshot web "/bin/busybox sleep 1000"
     blade_up 1 --runtime "$RACK_STATE/runtime"
     : >"$RACK_STATE/hold"
     "$TESTS/lib/waiters.py" 1000 web "$M/blades/1/load" "$M/blades/1/state" "$M/snapshots/web" "$M/status" \
-        </dev/null >"$RACK_STATE/figures"
-    rm "$RACK_STATE/hold"
+        </dev/null >"$RACK_STATE/figures" &
+    waiters=$!
+    within 60 grep -q '^stat' "$RACK_STATE/figures"
+    rm "$RACK_STATE/hold" # what was told to start ends no sooner, whoever asked for it
+    wait "$waiters"
     cat "$RACK_STATE/figures"
     waiting=$(awk '/^waiting/ {print $2}' "$RACK_STATE/figures")
     figures=$(awk '/^stat/ {print $5}' "$RACK_STATE/figures")
