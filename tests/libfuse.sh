@@ -16,7 +16,12 @@ case $version in
         exit 1
         ;;
 esac
-[[ -e $prefix/bin/passthrough_hp ]] && exit 0
+# Its fusermount3 would be taken where others can reach it, and has no right to mount: the machine's own has.
+without_fusermount3() { rm -f "$prefix/bin/fusermount3"; }
+if [[ -e $prefix/bin/passthrough_hp ]]; then
+    without_fusermount3
+    exit 0
+fi
 [[ $(id -u) == 0 ]] || {
     echo "libfuse.sh: needs root, for apt's build tools" >&2
     exit 1
@@ -58,6 +63,7 @@ tree=$(find "$work/src" -maxdepth 1 -type d -name 'fuse3-*' | head -n 1)
 meson setup "$work/build" "$tree" -Dtests=false -Dexamples=true -Dcpp_args=-DHAVE_UTIMENSAT -Duseroot=false -Dinitscriptdir= \
     -Dudevrulesdir="$prefix/lib/udev" --prefix "$prefix" --libdir=lib >"$work/log" 2>&1 || { tail "$work/log"; exit 1; }
 ninja -C "$work/build" install >"$work/log" 2>&1 || { tail "$work/log"; exit 1; }
+without_fusermount3
 mkdir -p "$prefix/bin"
 cp "$work/build/example/passthrough_hp" "$prefix/bin/"
 PKG_CONFIG_PATH=$prefix/lib/pkgconfig pkg-config --modversion fuse3
