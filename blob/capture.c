@@ -35,8 +35,16 @@ static int start(struct blob_capture *c, unsigned threads, struct err *err)
     c->nodes[root].refs = 1;
     if (threads == 0)
         threads = count_cores();
-    return capture_pool_start(&c->pool, c->store, threads < THREADS_MAX ? threads : THREADS_MAX, c->level,
-                              &c->cancelled, err);
+    c->threads = threads < THREADS_MAX ? threads : THREADS_MAX;
+    return 0;
+}
+
+/* The threads are made when they are needed, by who needs them: they have his priority. */
+static int work_begin(struct blob_capture *c, struct err *err)
+{
+    return c->pool.queue_end
+               ? 0
+               : capture_pool_start(&c->pool, c->store, c->threads, c->level, &c->cancelled, err);
 }
 
 int blob_capture_new(struct blob_store *store, int treefd, const struct blob_capture_options *options,
@@ -65,8 +73,7 @@ void blob_capture_free(struct blob_capture *c)
     if (!c)
         return;
     atomic_store(&c->cancelled, true);
-    capture_pool_stop(&c->pool);
-    capture_close_dirs(c);
+    blob_capture_rest(c);
     capture_model_free(c);
     free(c->list_space);
     free(c->xattr_names);
@@ -78,6 +85,29 @@ void blob_capture_free(struct blob_capture *c)
 void blob_capture_cancel(struct blob_capture *c)
 {
     atomic_store(&c->cancelled, true);
+}
+
+void blob_capture_go_on(struct blob_capture *c)
+{
+    atomic_store(&c->cancelled, false);
+}
+
+void blob_capture_rest(struct blob_capture *c)
+{
+    capture_pool_stop(&c->pool);
+    capture_close_dirs(c);
+}
+
+uint64_t blob_capture_inodes(const struct blob_capture *c)
+{
+    return c->n_live;
+}
+
+void blob_capture_count_anew(struct blob_capture *c)
+{
+    c->new_chunks = 0;
+    c->new_raw_bytes = 0;
+    c->new_stored_bytes = 0;
 }
 
 /* After the walk, well or not: every file that was given is taken back. */
@@ -95,7 +125,9 @@ static int settle(struct blob_capture *c, int r, struct err *err)
 
 int blob_capture_scan(struct blob_capture *c, struct err *err)
 {
-    int64_t r = capture_queue(c, CAPTURE_ROOT) < 0 ? capture_no_memory(err) : 0;
+    int64_t r = work_begin(c, err);
+    if (r == 0 && capture_queue(c, CAPTURE_ROOT) < 0)
+        r = capture_no_memory(err);
     if (r == 0)
         r = capture_read_dirs(c, err);
     return settle(c, r < 0 ? (int)r : 0, err);
@@ -193,11 +225,16 @@ int blob_capture_rescan(struct blob_capture *c, const uint64_t *inodes, size_t c
     uint32_t n_before = c->n_pending;
     c->n_pending = 0;
     c->cap_pending = 0;
-    int r = force(c, inodes, count, &listed);
+    int r = work_begin(c, err);
+    if (r == 0 && (force(c, inodes, count, &listed) < 0 || force(c, before, n_before, &listed) < 0))
+        r = capture_no_memory(err);
     if (r == 0)
-        r = force(c, before, n_before, &listed);
-    r = r < 0 ? capture_no_memory(err) : reread(c, &listed, err);
+        r = reread(c, &listed, err);
     r = settle(c, r, err);
+    /* What is left undone is for the next one. */
+    for (uint32_t i = 0; r < 0 && i < n_before; i++)
+        if (capture_pend(c, before[i]) < 0)
+            r = capture_no_memory(err);
     for (uint32_t i = 0; i < listed.count; i++)
         c->nodes[listed.list[i]].forced = 0;
     free(listed.list);

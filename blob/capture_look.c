@@ -70,13 +70,17 @@ int capture_collect(struct blob_capture *c, unsigned most, struct err *err)
         c->new_chunks += job->new_chunks;
         c->new_raw_bytes += job->new_raw_bytes;
         c->new_stored_bytes += job->new_stored_bytes;
+        bool wanted = c->nodes[job->node].turn == job->turn;
+        /* Whoever goes on with this capture reads it again. */
+        if (job->err.code && wanted && capture_pend(c, c->nodes[job->node].key) < 0)
+            capture_no_memory(&failed);
         if (job->err.code && !failed.code) {
             failed = job->err;
             char path[CAPTURE_PATH_BYTES];
             capture_path(c, job->node, NULL, path);
             if (failed.code != ECANCELED)
                 err_prefix(&failed, "%s cannot be captured", path);
-        } else if (!job->err.code && c->nodes[job->node].turn == job->turn) {
+        } else if (!job->err.code && wanted) {
             keep_pieces(c, job, &failed);
         }
         capture_job_free(job);
@@ -306,6 +310,11 @@ static int read_entries(struct blob_capture *c, uint32_t node, int fd, struct er
         return capture_no_memory(err);
     r = look_at_names(c, node, fd, &names, sorted, count, dir, err);
     if (r < 0) {
+        /* Nothing names what was found here first, unless the directory is read again. */
+        for (uint32_t i = 0; i < dir->count; i++)
+            if (c->nodes[dir->list[i].node].refs == 0 &&
+                capture_list_add(&c->orphans, dir->list[i].node) < 0)
+                break; /* they are forgotten with the capture */
         free(dir);
         return r;
     }
@@ -341,11 +350,10 @@ int64_t capture_read_dirs(struct blob_capture *c, struct err *err)
         c->nodes[node].queued = 0;
         if (!c->nodes[node].live || !S_ISDIR(c->nodes[node].mode))
             continue;
-        if (atomic_load(&c->cancelled))
-            return err_set(err, ECANCELED, "The capture was cancelled.");
-        int r = read_directory(c, node, err);
-        if (r < 0)
-            return r;
+        int r = atomic_load(&c->cancelled) ? err_set(err, ECANCELED, "The capture was cancelled.")
+                                           : read_directory(c, node, err);
+        if (r < 0) /* whoever goes on with this capture reads it */
+            return capture_queue(c, node) < 0 ? capture_no_memory(err) : r;
         count += r;
     }
     return count;

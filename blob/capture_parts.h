@@ -116,6 +116,7 @@ struct capture_list {
 struct blob_capture {
     struct blob_store *store;
     int treefd, level;
+    unsigned threads;
     uint64_t dev; /* of the root */
     atomic_bool cancelled;
     struct capture_pool pool;

@@ -53,6 +53,20 @@ int blob_capture_rescan(struct blob_capture *capture, const uint64_t *inodes, si
 int blob_capture_finish(struct blob_capture *capture, struct blob_capture_result *out,
                         struct err *err) MUST_CHECK;
 
+/* Ends what another thread is doing with it, soon, with -ECANCELED; and all that follows, until go_on. */
 void blob_capture_cancel(struct blob_capture *capture);
+
+/*
+ * A capture may be kept, and the same tree be captured again by a rescan of what changed since. Between these
+ * it rests: it has no threads and no open files then (the next call makes them, with the priority of its
+ * thread). After a scan or a rescan that failed, -ECANCELED included, it can be gone on with: the next rescan
+ * does what was left undone, but is to be given the same inodes again.
+ */
+void blob_capture_rest(struct blob_capture *capture);
+void blob_capture_go_on(struct blob_capture *capture);
+/* How many inodes it remembers: some 200 bytes each. */
+uint64_t blob_capture_inodes(const struct blob_capture *capture);
+/* What is new is counted from here on: at first from the beginning. */
+void blob_capture_count_anew(struct blob_capture *capture);
 
 #endif
