@@ -1,5 +1,5 @@
 /*
- * The catalog's file: opening, the tables and the statements. Version 2:
+ * The catalog's file: opening, the tables and the statements. Version 3:
  *
  *   meta      key -> value: `uuid` (16 bytes, of the store), `place` (boot id, device and inode of STORE when
  *             it was opened last), `closed` (1: it was closed in order)
@@ -11,8 +11,10 @@
  *   names     the last n that a source's name was given; it stays when the running snapshots go
  *   runnings  the running snapshots
  *   clean     a row: nothing was written to the source of that name since this running snapshot was taken
+ *   prepared  a row: nothing was written to it since it was captured as this image, of which no running
+ *             snapshot was made yet
  *
- * Version 1 had no attrs.acl: it is added when such a catalog is opened.
+ * Version 1 had no attrs.acl, version 2 no table prepared: they are added when such a catalog is opened.
  *
  * A full disk must not keep anybody from removing files, and that a source changes is noted here first: so
  * the log is given its room once, keeps it over a close, and is taken up from its beginning again before it
@@ -32,12 +34,17 @@
 #include "base/fdio.h"
 #include "base/log.h"
 
-#define CATALOG_VERSION 2
+#define CATALOG_VERSION 3
 #define LOG_ROOM_BYTES (1 << 20)
 /* Pages of 4 KiB; the largest transaction comes on top. SQLite's own default would need four times the room.
  */
 #define LOG_CHECKPOINT "PRAGMA wal_autocheckpoint = 64"
 #define CATALOG_APPLICATION_ID 0x626c6473 /* "blds" */
+
+#define PREPARED_TABLE                                                                                       \
+    "CREATE TABLE prepared (name TEXT PRIMARY KEY, content BLOB NOT NULL, files INTEGER NOT NULL,"           \
+    " bytes INTEGER NOT NULL, chunks INTEGER NOT NULL, new_chunks INTEGER NOT NULL,"                         \
+    " new_raw_bytes INTEGER NOT NULL, new_stored_bytes INTEGER NOT NULL) WITHOUT ROWID, STRICT;"
 
 static const char schema[] =
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID, STRICT;"
@@ -59,11 +66,14 @@ static const char schema[] =
     "CREATE TABLE attrs (slot INTEGER NOT NULL, file TEXT NOT NULL, uid INTEGER NOT NULL,"
     " gid INTEGER NOT NULL, mode INTEGER NOT NULL, changed_ns INTEGER NOT NULL, acl BLOB,"
     " PRIMARY KEY (slot, file))"
-    " WITHOUT ROWID, STRICT;";
+    " WITHOUT ROWID, STRICT;" PREPARED_TABLE;
 
 #define RUNNING_COLUMNS                                                                                      \
     "r.id, r.name, r.n, r.image, i.content, r.created_ns, r.files, r.bytes, r.chunks, r.new_chunks,"         \
     " r.new_raw_bytes, r.new_stored_bytes FROM runnings r JOIN images i ON i.number = r.image"
+
+#define PREPARED_COLUMNS                                                                                     \
+    "name, content, files, bytes, chunks, new_chunks, new_raw_bytes, new_stored_bytes FROM prepared"
 
 static const char *const statement_text[CATALOG_STATEMENTS] = {
     [CATALOG_BEGIN] = "BEGIN IMMEDIATE",
@@ -102,6 +112,11 @@ static const char *const statement_text[CATALOG_STATEMENTS] = {
     [CATALOG_CLEAN_SET] = "INSERT OR REPLACE INTO clean VALUES (?, ?)",
     [CATALOG_CLEAN_DROP] = "DELETE FROM clean WHERE name = ?",
     [CATALOG_CLEAN_DROP_ALL] = "DELETE FROM clean",
+    [CATALOG_PREPARED_GET] = "SELECT " PREPARED_COLUMNS " WHERE name = ?",
+    [CATALOG_PREPARED_SET] = "INSERT OR REPLACE INTO prepared VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    [CATALOG_PREPARED_DROP] = "DELETE FROM prepared WHERE name = ?",
+    [CATALOG_PREPARED_DROP_ALL] = "DELETE FROM prepared",
+    [CATALOG_PREPARED_ALL] = "SELECT " PREPARED_COLUMNS " ORDER BY name",
 };
 
 static int run_text(struct catalog *c, const char *sql, const char *doing, struct err *err)
@@ -139,14 +154,15 @@ static int change_schema(struct catalog *c, const char *sql, const char *doing, 
 
 static int bring_up_to_date(struct catalog *c, int64_t version, struct err *err)
 {
-    static const char from_1[] = "ALTER TABLE attrs ADD COLUMN acl BLOB";
+    static const char from_1[] = "ALTER TABLE attrs ADD COLUMN acl BLOB; " PREPARED_TABLE;
+    static const char from_2[] = PREPARED_TABLE;
     if (version == 0)
         return change_schema(c, schema, "make the tables", err);
     if (version == CATALOG_VERSION)
         return 0;
     log_info("%s: format %lld becomes %d; an older bladefs cannot open it from now on", c->path,
              (long long)version, CATALOG_VERSION);
-    return change_schema(c, from_1, "bring the tables up to date", err);
+    return change_schema(c, version == 1 ? from_1 : from_2, "bring the tables up to date", err);
 }
 
 /* Nothing is written before it is known whose file this is and that it is not a newer one. Version 0: it is
@@ -255,8 +271,11 @@ static int distrust_sources(struct catalog *c, struct err *err)
     if (r < 0)
         return r;
     if (!same && closed != 1) {
-        QUERY q = query_on(c, CATALOG_CLEAN_DROP_ALL);
-        r = query_run(&q, "distrust what was captured", err);
+        QUERY clean = query_on(c, CATALOG_CLEAN_DROP_ALL);
+        QUERY prepared = query_on(c, CATALOG_PREPARED_DROP_ALL);
+        r = query_run(&clean, "distrust what was captured", err);
+        if (r == 0)
+            r = query_run(&prepared, "distrust what was prepared", err);
     }
     closed = 0;
     if (r == 0)

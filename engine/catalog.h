@@ -81,7 +81,19 @@ int catalog_runnings(struct catalog *c, int (*row)(void *arg, const struct catal
 
 /* The running snapshot that the source of that name equals, nothing having been written since; 0 none. */
 int catalog_source_clean(struct catalog *c, const char *name, uint32_t *running, struct err *err) MUST_CHECK;
-/* Notes that it no longer does: written, renamed, removed. */
+/* Notes that it no longer does: written, renamed, removed; and that nothing is prepared of it. */
 int catalog_source_dirty(struct catalog *c, const char *name, struct err *err) MUST_CHECK;
+
+/*
+ * A source that was captured ahead of any load: the content id and the counts that a running snapshot of it
+ * would have (`id`, `n`, `image`, `created_ns` are 0). It holds as long as nothing is written: a later
+ * catalog_source_dirty or catalog_running_add of the name ends it.
+ */
+int catalog_source_prepare(struct catalog *c, const struct catalog_running *r, struct err *err) MUST_CHECK;
+/* 1, or 0 when nothing is. */
+int catalog_source_prepared(struct catalog *c, const char *name, struct catalog_running *out,
+                            struct err *err) MUST_CHECK;
+int catalog_prepared(struct catalog *c, int (*row)(void *arg, const struct catalog_running *r), void *arg,
+                     struct err *err) MUST_CHECK;
 
 #endif

@@ -88,13 +88,21 @@ static int insert(struct catalog *c, struct catalog_running *r, struct err *err)
     return 0;
 }
 
+static int drop_prepared(struct catalog *c, const char *name, struct err *err)
+{
+    QUERY q = query_on(c, CATALOG_PREPARED_DROP);
+    query_text(&q, name);
+    return query_run(&q, "forget what was prepared", err);
+}
+
 static int set_clean(struct catalog *c, const char *name, uint32_t running, bool clean, struct err *err)
 {
     QUERY q = query_on(c, clean ? CATALOG_CLEAN_SET : CATALOG_CLEAN_DROP);
     query_text(&q, name);
     if (clean)
         query_int(&q, running);
-    return query_run(&q, "note whether a source is unchanged", err);
+    int r = query_run(&q, "note whether a source is unchanged", err);
+    return r < 0 ? r : drop_prepared(c, name, err);
 }
 
 static int add(struct catalog *c, struct catalog_running *r, struct err *err)
@@ -200,5 +208,66 @@ int catalog_source_clean(struct catalog *c, const char *name, uint32_t *running,
 int catalog_source_dirty(struct catalog *c, const char *name, struct err *err)
 {
     HOLD_LOCK(&c->lock);
-    return set_clean(c, name, 0, false, err);
+    int r = catalog_begin(c, err);
+    return r < 0 ? r : catalog_end(c, set_clean(c, name, 0, false, err), err);
+}
+
+static bool read_prepared(const struct query *q, struct catalog_running *r)
+{
+    memset(r, 0, sizeof(*r));
+    r->files = (uint64_t)column_int(q, 2);
+    r->bytes = (uint64_t)column_int(q, 3);
+    r->chunks = (uint64_t)column_int(q, 4);
+    r->new_chunks = (uint64_t)column_int(q, 5);
+    r->new_raw_bytes = (uint64_t)column_int(q, 6);
+    r->new_stored_bytes = (uint64_t)column_int(q, 7);
+    return column_text(q, 0, r->name, sizeof(r->name)) &&
+           column_blob(q, 1, r->content.bytes, sizeof(r->content.bytes));
+}
+
+int catalog_source_prepared(struct catalog *c, const char *name, struct catalog_running *out, struct err *err)
+{
+    HOLD_LOCK(&c->lock);
+    struct catalog_running found;
+    QUERY q = query_on(c, CATALOG_PREPARED_GET);
+    query_text(&q, name);
+    int r = query_step(&q, "look up what was prepared", err);
+    if (r > 0 && !read_prepared(&q, &found))
+        return catalog_damaged(c, "prepared", err);
+    if (r > 0)
+        *out = found;
+    return r;
+}
+
+int catalog_source_prepare(struct catalog *c, const struct catalog_running *r, struct err *err)
+{
+    HOLD_LOCK(&c->lock);
+    QUERY q = query_on(c, CATALOG_PREPARED_SET);
+    query_text(&q, r->name);
+    query_blob(&q, r->content.bytes, sizeof(r->content.bytes));
+    query_int(&q, (int64_t)r->files);
+    query_int(&q, (int64_t)r->bytes);
+    query_int(&q, (int64_t)r->chunks);
+    query_int(&q, (int64_t)r->new_chunks);
+    query_int(&q, (int64_t)r->new_raw_bytes);
+    query_int(&q, (int64_t)r->new_stored_bytes);
+    return query_run(&q, "note what was prepared", err);
+}
+
+int catalog_prepared(struct catalog *c, int (*row)(void *arg, const struct catalog_running *r), void *arg,
+                     struct err *err)
+{
+    HOLD_LOCK(&c->lock);
+    QUERY q = query_on(c, CATALOG_PREPARED_ALL);
+    for (;;) {
+        int r = query_step(&q, "read what was prepared", err);
+        if (r <= 0)
+            return r;
+        struct catalog_running prepared;
+        if (!read_prepared(&q, &prepared))
+            return catalog_damaged(c, "prepared", err);
+        r = row(arg, &prepared);
+        if (r < 0)
+            return err_sys(err, -r, "%s: cannot take in what was prepared of %s", c->path, prepared.name);
+    }
 }

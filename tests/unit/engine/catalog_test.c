@@ -314,7 +314,7 @@ static void the_previous_format_is_taken_up(void **state)
     struct catalog_slot a = slot_named("a");
     assert_int_equal(catalog_slot_add(c, &a, NULL), 0);
     catalog_close(c);
-    with_sqlite(*state, "DROP TABLE attrs;"
+    with_sqlite(*state, "DROP TABLE attrs; DROP TABLE prepared;"
                         "CREATE TABLE attrs (slot INTEGER NOT NULL, file TEXT NOT NULL, uid INTEGER NOT NULL,"
                         " gid INTEGER NOT NULL, mode INTEGER NOT NULL, changed_ns INTEGER NOT NULL,"
                         " PRIMARY KEY (slot, file)) WITHOUT ROWID, STRICT;"
@@ -339,17 +339,78 @@ static void the_previous_format_is_taken_up(void **state)
     }
 }
 
+static int take_prepared(void *arg, const struct catalog_running *r)
+{
+    struct catalog_running *last = arg;
+    last->n++;
+    last->content = r->content;
+    return 0;
+}
+
+static bool is_prepared(struct catalog *c, const char *name)
+{
+    struct catalog_running r;
+    int found = catalog_source_prepared(c, name, &r, NULL);
+    assert_true(found >= 0);
+    return found > 0;
+}
+
+static void what_is_prepared_ends_with_the_next_change(void **state)
+{
+    struct catalog *c = open_at(*state);
+    struct catalog_running made, found, all = {0};
+    struct catalog_running ahead = {.name = "web", .files = 1, .bytes = 2, .chunks = 3};
+    ahead.new_chunks = 4;
+    ahead.new_raw_bytes = 5;
+    ahead.new_stored_bytes = 6;
+    ahead.content.bytes[3] = 7;
+    assert_false(is_prepared(c, "web"));
+    assert_int_equal(catalog_source_prepare(c, &ahead, NULL), 0);
+    catalog_close(c);
+    c = open_at(*state);
+    assert_int_equal(catalog_source_prepared(c, "web", &found, NULL), 1);
+    assert_memory_equal(&found, &ahead, sizeof(found));
+    assert_int_equal(catalog_prepared(c, take_prepared, &all, NULL), 0);
+    assert_int_equal(all.n, 1);
+    assert_memory_equal(&all.content, &ahead.content, sizeof(all.content));
+    assert_int_equal(catalog_source_dirty(c, "web", NULL), 0);
+    assert_false(is_prepared(c, "web"));
+    assert_int_equal(catalog_source_prepare(c, &ahead, NULL), 0);
+    assert_int_equal(add(c, "web", 1, true, &made), 1);
+    assert_false(is_prepared(c, "web"));
+    /* After a crash it is distrusted as well. */
+    assert_int_equal(catalog_source_prepare(c, &ahead, NULL), 0);
+    catalog_close(c);
+    with_sqlite(*state, "UPDATE meta SET value = zeroblob(length(value)) WHERE key = 'place';"
+                        "UPDATE meta SET value = x'00' WHERE key = 'closed'");
+    c = open_at(*state);
+    assert_false(is_prepared(c, "web"));
+    catalog_close(c);
+}
+
+/* Version 2 had everything but the table prepared. */
+static void format_2_is_taken_up(void **state)
+{
+    struct catalog_running r = {.name = "web"};
+    catalog_close(open_at(*state));
+    with_sqlite(*state, "DROP TABLE prepared; PRAGMA user_version = 2");
+    struct catalog *c = open_at(*state);
+    assert_int_equal(catalog_source_prepare(c, &r, NULL), 0);
+    assert_true(is_prepared(c, "web"));
+    catalog_close(c);
+}
+
 static void newer_is_refused(void **state)
 {
     const struct scratch *s = *state;
     catalog_close(open_at(s));
-    with_sqlite(s, "PRAGMA user_version = 3");
+    with_sqlite(s, "PRAGMA user_version = 4");
     struct catalog *c = NULL;
     struct err err = {0};
     assert_int_equal(catalog_open(s->path, &c, &err), -EPROTONOSUPPORT);
     assert_null(c);
-    assert_non_null(strstr(err.message, "format 3, this program reads up to 2"));
-    with_sqlite(s, "PRAGMA user_version = 2; PRAGMA application_id = 1");
+    assert_non_null(strstr(err.message, "format 4, this program reads up to 3"));
+    with_sqlite(s, "PRAGMA user_version = 3; PRAGMA application_id = 1");
     assert_int_equal(catalog_open(s->path, &c, &err), -EINVAL);
     scratch_write(s->fd, "catalog.db", "this is not a database, whatever its name may say to people");
     assert_int_equal(catalog_open(s->path, &c, &err), -EIO);
@@ -423,6 +484,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(survives_kill, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(distrusts_after_a_crash, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(the_previous_format_is_taken_up, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(format_2_is_taken_up, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(what_is_prepared_ends_with_the_next_change, scratch_make,
+                                        scratch_remove),
         cmocka_unit_test_setup_teardown(newer_is_refused, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(faults_change_nothing, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(the_file_is_private, scratch_make, scratch_remove),
