@@ -200,6 +200,14 @@ static int open_parts(struct engine *e, const struct engine_options *options, st
     if (r == 0)
         r = captures_new(e->store, e->catalog, e->runnings, e->sources, e->snapshots_fd, level, &e->captures,
                          err);
+    struct capture_parts parts = {.store = e->store,
+                                  .catalog = e->catalog,
+                                  .runnings = e->runnings,
+                                  .sources = e->sources,
+                                  .snapshots_fd = e->snapshots_fd,
+                                  .level = level};
+    if (r == 0 && !options->no_eager)
+        r = eager_new(&parts, &e->eager, err);
     if (r < 0)
         return r;
     struct fleet_options fleet = {.store_fd = e->store_fd,
@@ -238,6 +246,7 @@ void engine_close(struct engine *engine)
     say_that_it_ends(engine->lock_fd);
     if (engine->fleet)
         fleet_free(engine->fleet);
+    eager_free(engine->eager);
     captures_free(engine->captures);
     runnings_free(engine->runnings);
     sources_free(engine->sources);

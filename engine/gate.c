@@ -65,17 +65,29 @@ static void give_up(struct inodes *set)
     set->all = true;
 }
 
-static bool put(uint64_t *slots, size_t room, uint64_t inode)
+/* Where it is, or belongs. */
+static size_t place_of(const uint64_t *slots, size_t room, uint64_t inode)
 {
     /* Fibonacci hashing (Knuth, TAOCP 6.4): neighbours are spread. */
     size_t at = (size_t)((inode * 0x9e3779b97f4a7c15u) >> 32) & (room - 1);
-    while (slots[at] != 0) {
-        if (slots[at] == inode)
-            return false;
+    while (slots[at] != 0 && slots[at] != inode)
         at = (at + 1) & (room - 1);
-    }
+    return at;
+}
+
+static bool put(uint64_t *slots, size_t room, uint64_t inode)
+{
+    size_t at = place_of(slots, room, inode);
+    if (slots[at] == inode)
+        return false;
     slots[at] = inode;
     return true;
+}
+
+bool inodes_has(const struct inodes *set, uint64_t inode)
+{
+    return set->all ||
+           (set->room > 0 && inode != 0 && set->slots[place_of(set->slots, set->room, inode)] == inode);
 }
 
 static bool grow(struct inodes *set)

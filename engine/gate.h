@@ -48,6 +48,7 @@ struct inodes {
 void inodes_free(struct inodes *set);
 /* Without memory: `all`. */
 void inodes_add(struct inodes *set, uint64_t inode);
+bool inodes_has(const struct inodes *set, uint64_t inode); /* of `all`: yes */
 void inodes_add_set(struct inodes *set, const struct inodes *more);
 /* The numbers as an array of `count` in place (the set is no set any more, only to be freed). */
 uint64_t *inodes_list(struct inodes *set);

@@ -6,6 +6,7 @@
 #include "blob/store.h"
 #include "captures.h"
 #include "catalog.h"
+#include "eager.h"
 #include "engine/engine.h"
 #include "fleet.h"
 #include "runnings.h"
@@ -21,6 +22,7 @@ struct engine {
     struct runnings *runnings;
     struct sources *sources;
     struct captures *captures;
+    struct eager *eager; /* NULL: it is switched off */
     struct fleet *fleet;
 };
 

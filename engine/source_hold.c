@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "capture_job.h"
 #include "source.h"
 
 #define SLICE_MS 100 /* how soon a cancellation is seen */
@@ -99,33 +100,85 @@ static int hold(struct engine_source *source, const struct source_wait *wait, st
     }
 }
 
-int source_capture_begin(struct engine_source *source, const struct source_wait *wait, struct err *err)
+int source_capture_begin(struct engine_source *source, const struct source_wait *wait,
+                         struct capture_control *yields, struct kept *kept, struct err *err)
 {
     HOLD_LOCK(&source->lock);
     while (source->capturing) {
+        if (yields)
+            return err_set(err, EBUSY, "it is being captured");
+        if (source->yields)
+            capture_cancel(source->yields);
         int r = wait_on(source, wait, INT64_MAX);
         if (r < 0)
             return err_set(err, -r, r == -ENOENT ? "it was removed meanwhile" : "cancelled");
     }
-    /* What is being changed now, and perhaps not done when its file is read, is to be read again. */
     source->capturing = true;
+    source->yields = yields;
+    *kept = source->kept;
+    source->kept = (struct kept){.tree_fd = -1};
+    source_note_kept(source);
+    if (kept->blob && source->counts_anew)
+        blob_capture_count_anew(kept->blob);
+    source->counts_anew = false;
+    if (kept->blob)
+        return 0;
+    /* What is being changed now, and perhaps not done when its file is read, is to be read again. */
     inodes_free(&source->dirty);
     inodes_add_set(&source->dirty, &source->inside);
     return 0;
 }
 
-void source_capture_end(struct engine_source *source)
+void source_capture_end(struct engine_source *source, struct kept *keep)
+{
+    {
+        HOLD_LOCK(&source->lock);
+        source->capturing = false;
+        source->yields = NULL;
+        if (!source->gone) {
+            source->kept = *keep;
+            *keep = (struct kept){.tree_fd = -1};
+            source_note_kept(source);
+        }
+        if (!source->kept.blob)
+            inodes_free(&source->dirty);
+        pthread_cond_broadcast(&source->changed);
+    }
+    kept_free(keep);
+}
+
+void source_put_back(struct engine_source *source, const uint64_t *inodes, size_t count)
 {
     HOLD_LOCK(&source->lock);
-    source->capturing = false;
-    /* Changes under way were remembered there; the next capture must know of them. */
-    inodes_free(&source->inside);
-    if (source->gate.inside > 0) {
-        source->inside = source->dirty;
-        source->dirty = (struct inodes){0};
-    }
-    inodes_free(&source->dirty);
-    pthread_cond_broadcast(&source->changed);
+    for (size_t i = 0; i < count; i++)
+        inodes_add(&source->dirty, inodes[i]);
+}
+
+bool source_take(struct engine_source *source, struct inodes *taken)
+{
+    struct inodes open = {0};
+    HOLD_LOCK(&source->lock);
+    bool all = source->dirty.all;
+    for (size_t i = 0; i < source->writers_count; i++)
+        inodes_add(&open, source->writers[i].inode);
+    struct inodes listed = source->dirty;
+    source->dirty = (struct inodes){0};
+    inodes_add_set(&source->dirty, &source->inside);
+    for (size_t i = 0; i < listed.room; i++)
+        inodes_add(inodes_has(&open, listed.slots[i]) ? &source->dirty : taken, listed.slots[i]);
+    inodes_free(&listed);
+    inodes_free(&open);
+    return !all && !taken->all;
+}
+
+void source_rest(struct engine_source *source, struct source_rest *out)
+{
+    HOLD_LOCK(&source->lock);
+    *out = (struct source_rest){.changed_ms = source->changed_ms,
+                                .generation = source->generation,
+                                .open = named_writer(source) != NULL,
+                                .busy = source->capturing || source->gate.inside > 0,
+                                .gone = source->gone};
 }
 
 int source_hold(struct engine_source *source, const struct source_wait *wait, struct inodes *taken,
@@ -167,10 +220,14 @@ int source_commit_begin(struct engine_source *source, const char *name, uint64_t
     return 1;
 }
 
-void source_commit_end(struct engine_source *source, uint32_t running)
+void source_commit_end(struct engine_source *source, uint32_t running, const struct catalog_running *prepared)
 {
     HOLD_LOCK(&source->lock);
-    source->mark = running ? SOURCE_CLEAN : SOURCE_UNKNOWN;
+    source->mark = running || prepared ? SOURCE_CLEAN : SOURCE_UNKNOWN;
     source->clean_running = running;
+    if (running)
+        source->counts_anew = true;
+    else if (prepared)
+        source->prepared = *prepared;
     pthread_cond_broadcast(&source->changed);
 }

@@ -7,15 +7,6 @@
 #include "parts.h"
 #include "source.h"
 
-struct sources {
-    pthread_mutex_t lock;
-    struct catalog *catalog;
-    struct engine_source *first;
-    int64_t started_ns;
-    uint64_t *no_strangers; /* top inodes; trees that are gone stay in it, for another's inode is newer */
-    size_t no_strangers_count, no_strangers_room;
-};
-
 int sources_new(struct catalog *catalog, struct sources **out)
 {
     struct sources *s = calloc(1, sizeof(*s));
@@ -30,6 +21,7 @@ int sources_new(struct catalog *catalog, struct sources **out)
 
 static void source_free(struct engine_source *source)
 {
+    kept_free(&source->kept);
     inodes_free(&source->dirty);
     inodes_free(&source->inside);
     free(source->writers);
@@ -42,6 +34,9 @@ void sources_free(struct sources *s)
 {
     if (!s)
         return;
+    struct engine_source *changed;
+    while ((changed = sources_next_changed(s)))
+        engine_source_put(changed);
     while (s->first) {
         struct engine_source *source = s->first;
         s->first = source->next;
@@ -202,7 +197,7 @@ int engine_source_renamed(struct engine_source *source, const char *name)
 {
     HOLD_LOCK(&source->lock);
     settled_mark(source);
-    source->generation++;
+    source_changed(source);
     int r = note_dirty(source, name);
     snprintf(source->name, sizeof(source->name), "%s", name);
     /* The catalog may still hold a note for the new name, of a tree that was there before. */
@@ -216,21 +211,25 @@ void engine_source_removed(struct engine_source *source)
         HOLD_LOCK(&source->sources->lock);
         unlink_source(source);
     }
-    HOLD_LOCK(&source->lock);
-    source->gone = true;
-    source->generation++;
-    if (settled_mark(source) != SOURCE_DIRTY && note_dirty(source, NULL) < 0)
-        source->mark = SOURCE_UNKNOWN;
-    pthread_cond_broadcast(&source->changed);
+    {
+        HOLD_LOCK(&source->lock);
+        source->gone = true;
+        source_changed(source);
+        if (settled_mark(source) != SOURCE_DIRTY && note_dirty(source, NULL) < 0)
+            source->mark = SOURCE_UNKNOWN;
+        pthread_cond_broadcast(&source->changed);
+    }
+    source_forget(source);
 }
 
 /* Under the lock. */
 static void remember(struct engine_source *source, const uint64_t *inodes, size_t count)
 {
-    source->generation++;
-    struct inodes *set = source->capturing ? &source->dirty : &source->inside;
+    source_changed(source);
+    if (!source->capturing && !source->kept.blob)
+        return;
     for (size_t i = 0; i < count; i++)
-        inodes_add(set, inodes[i]);
+        inodes_add(&source->dirty, inodes[i]);
 }
 
 static void leave(struct engine_source *source)
@@ -250,6 +249,8 @@ int engine_change_begin(struct engine_source *source, const uint64_t *inodes, si
     while (!gate_enter(&source->gate, since_ms, source_now_ms(), &wait_ms))
         source_wait(source, wait_ms);
     remember(source, inodes, count);
+    for (size_t i = 0; i < count; i++)
+        inodes_add(&source->inside, inodes[i]);
     if (settled_mark(source) == SOURCE_DIRTY)
         return 0;
     int r = note_dirty(source, NULL);
@@ -314,23 +315,46 @@ void engine_writer_closed(struct engine_source *source, uint64_t inode, int fd)
     remove_writer(source, inode, fd);
 }
 
-uint32_t source_clean(struct engine_source *source)
+/* Under the lock, which is dropped meanwhile. */
+static void ask_catalog(struct engine_source *source)
+{
+    char name[NAME_MAX_BYTES + 1];
+    struct catalog_running prepared = {0};
+    uint32_t running = 0;
+    memcpy(name, source->name, sizeof(name));
+    set_mark(source, SOURCE_BUSY, 0);
+    pthread_mutex_unlock(&source->lock);
+    int r = catalog_source_clean(source->sources->catalog, name, &running, NULL);
+    if (r == 0 && running == 0)
+        r = catalog_source_prepared(source->sources->catalog, name, &prepared, NULL);
+    pthread_mutex_lock(&source->lock);
+    source->prepared = prepared;
+    if (r < 0)
+        set_mark(source, SOURCE_UNKNOWN, 0);
+    else
+        set_mark(source, running || r > 0 ? SOURCE_CLEAN : SOURCE_DIRTY, running);
+}
+
+int source_known(struct engine_source *source, uint32_t *running, struct catalog_running *prepared,
+                 uint64_t *generation)
 {
     HOLD_LOCK(&source->lock);
-    if (settled_mark(source) == SOURCE_UNKNOWN && !source->gone) {
-        char name[NAME_MAX_BYTES + 1];
-        uint32_t running = 0;
-        memcpy(name, source->name, sizeof(name));
-        set_mark(source, SOURCE_BUSY, 0);
-        pthread_mutex_unlock(&source->lock);
-        int r = catalog_source_clean(source->sources->catalog, name, &running, NULL);
-        pthread_mutex_lock(&source->lock);
-        if (r < 0)
-            set_mark(source, SOURCE_UNKNOWN, 0);
-        else
-            set_mark(source, running ? SOURCE_CLEAN : SOURCE_DIRTY, running);
-    }
-    return source->mark == SOURCE_CLEAN && !source->gone ? source->clean_running : 0;
+    if (settled_mark(source) == SOURCE_UNKNOWN && !source->gone)
+        ask_catalog(source);
+    if (source->mark != SOURCE_CLEAN || source->gone)
+        return 0;
+    *generation = source->generation;
+    if (source->clean_running == 0)
+        *prepared = source->prepared;
+    else
+        *running = source->clean_running;
+    return source->clean_running == 0 ? 2 : 1;
+}
+
+void source_name(struct engine_source *source, char out[NAME_MAX_BYTES + 1])
+{
+    HOLD_LOCK(&source->lock);
+    memcpy(out, source->name, NAME_MAX_BYTES + 1);
 }
 
 bool source_is(struct engine_source *source, const char *name)
@@ -343,10 +367,7 @@ int engine_source_stats(struct engine_source *source, struct buf *out, int64_t *
 {
     char name[NAME_MAX_BYTES + 1];
     struct catalog_running row;
-    {
-        HOLD_LOCK(&source->lock);
-        memcpy(name, source->name, sizeof(name));
-    }
+    source_name(source, name);
     int r = catalog_running_newest(source->sources->catalog, name, &row, NULL);
     if (r < 0)
         return r;

@@ -15,4 +15,13 @@ void sources_free(struct sources *sources);
 
 struct engine_source *sources_get(struct sources *sources, const char *name, uint64_t top_inode);
 
+/* `changed` is called with the first change since sources_next_changed gave the source out, under locks of
+ * the source: it only wakes somebody. Once, before anything changes. */
+void sources_watch(struct sources *sources, void (*changed)(void *arg), void *arg);
+/* One that changed since it was given out last; the reference is the caller's. NULL: none. */
+struct engine_source *sources_next_changed(struct sources *sources);
+
+/* Of captures that are kept, those that were used last, of `inodes_max` in all. */
+void sources_trim(struct sources *sources, uint64_t inodes_max);
+
 #endif

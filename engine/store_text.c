@@ -60,6 +60,8 @@ int engine_show_store(struct engine *engine, struct buf *out, int64_t *changed_n
                "chunks %" PRIu64 "\npacks %" PRIu64 "\nraw_bytes %" PRIu64 "\nstored_bytes %" PRIu64 "\n",
                stats.chunks, stats.packs, stats.raw_bytes, stats.stored_bytes);
     buf_printf(out, "bad_chunks %" PRIu64 "\ncut_bytes %" PRIu64 "\n", stats.bad_chunks, stats.cut_bytes);
+    buf_printf(out, "eager %s\neager_pending %zu\n", engine->eager ? "on" : "off",
+               engine->eager ? eager_pending(engine->eager) : 0);
     /* Every capture, removal and making of a snapshot passes by one of these. */
     int64_t catalog_ns = change_of(engine->store_fd, "catalog.db-wal");
     int64_t snapshots_ns = change_of(engine->store_fd, "snapshots");

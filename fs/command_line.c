@@ -26,6 +26,7 @@ static const struct fuse_opt known[] = {
     {"allow_root", offsetof(struct options, users), OPTION_USERS_AND_ROOT},
     {"noallow_other", offsetof(struct options, users), OPTION_USERS_OWN},
     OPTION("nopassthrough", no_passthrough),
+    OPTION("noeager", no_eager),
     OPTION("io_uring", io_uring),
     FUSE_OPT_KEY("-h", KEY_HELP),
     FUSE_OPT_KEY("--help", KEY_HELP),
@@ -274,6 +275,7 @@ void options_usage(FILE *to)
           "  -o noallow_other      for the user alone who mounts; the default where that is not root\n"
           "  -o allow_other        for every user, as modes and ACLs say; root's default\n"
           "  -o nopassthrough      reads and writes of snapshots go through this process, not around it\n"
+          "  -o noeager            capture snapshots when they are loaded, not in the background before\n"
           "  -o suid,dev           let setuid bits and device nodes below the mount work on this machine\n"
           "  -o ...                ro, noexec, noatime, sync, allow_root, fsname=, subtype=, max_read=, ...: "
           "as elsewhere\n"

@@ -24,6 +24,7 @@ struct engine_options {
     const char *listen_port;
     unsigned keep; /* running snapshots to keep of a name, 0: all. Not used yet */
     int level;     /* zstd's; 0: 1 */
+    bool no_eager; /* sources are captured for loads only, not in the background */
 };
 
 /*

@@ -136,6 +136,28 @@ static uint32_t noted(struct fixture *f, const char *name)
     return running;
 }
 
+static uint32_t clean_of(struct engine_source *source)
+{
+    struct catalog_running prepared;
+    uint64_t generation;
+    uint32_t running = 0;
+    return source_known(source, &running, &prepared, &generation) == 1 ? running : 0;
+}
+
+static int begin_capture(struct engine_source *source)
+{
+    struct kept kept;
+    int r = source_capture_begin(source, &soon, NULL, &kept, NULL);
+    assert_true(r < 0 || !kept.blob);
+    return r;
+}
+
+static void end_capture(struct engine_source *source)
+{
+    struct kept none = {.tree_fd = -1};
+    source_capture_end(source, &none);
+}
+
 static void change(struct engine_source *source, uint64_t inode)
 {
     assert_int_equal(engine_change_begin(source, &inode, 1), 0);
@@ -147,11 +169,11 @@ static void a_change_is_noted_first(void **state)
     struct fixture f;
     begin(*state, &f);
     uint32_t id = captured(&f, 1, true).id;
-    assert_int_equal(source_clean(f.web), id);
+    assert_int_equal(clean_of(f.web), id);
     uint64_t inode = 9;
     assert_int_equal(engine_change_begin(f.web, &inode, 1), 0);
     assert_int_equal(noted(&f, "web"), 0);
-    assert_int_equal(source_clean(f.web), 0);
+    assert_int_equal(clean_of(f.web), 0);
     engine_change_end(f.web);
     end(&f);
 }
@@ -165,7 +187,7 @@ static void a_writer_is_noted_first(void **state)
     assert_int_equal(engine_writer_opened(f.web, 9, -1), 0);
     assert_int_equal(noted(&f, "web"), 0);
     engine_writer_closed(f.web, 9, -1);
-    assert_int_equal(source_clean(f.web), 0);
+    assert_int_equal(clean_of(f.web), 0);
     end(&f);
 }
 
@@ -182,7 +204,7 @@ static void renamed_and_removed_are_not_clean(void **state)
     assert_int_equal(noted(&f, "web"), 0);
     assert_int_equal(noted(&f, "db"), 0);
     assert_true(source_is(f.web, "db"));
-    assert_int_equal(source_clean(f.web), 0);
+    assert_int_equal(clean_of(f.web), 0);
     engine_source_removed(f.web);
     assert_false(source_is(f.web, "db"));
     /* The inode number may be given to a new directory while the old object is still held. */
@@ -228,7 +250,7 @@ static void changes_are_remembered(void **state)
     uint64_t under_way = 30;
     change(f.web, 29);
     assert_int_equal(engine_change_begin(f.web, &under_way, 1), 0);
-    assert_int_equal(source_capture_begin(f.web, &soon, NULL), 0);
+    assert_int_equal(begin_capture(f.web), 0);
     change(f.web, 31);
     /* The change under way has not ended: the tree does not stand still. */
     struct err err = {0};
@@ -242,12 +264,12 @@ static void changes_are_remembered(void **state)
     assert_int_equal(take(&f, &taken), 1);
     assert_int_equal(inodes_list(&taken)[0], 31);
     inodes_free(&taken);
-    source_capture_end(f.web);
+    end_capture(f.web);
     change(f.web, 32);
-    assert_int_equal(source_capture_begin(f.web, &soon, NULL), 0);
+    assert_int_equal(begin_capture(f.web), 0);
     assert_int_equal(take(&f, &taken), 0);
     inodes_free(&taken);
-    source_capture_end(f.web);
+    end_capture(f.web);
     end(&f);
 }
 
@@ -263,7 +285,7 @@ static void writers_are_named(void **state)
     assert_true(fd >= 0);
     struct err err = {0};
     struct inodes taken = {0};
-    assert_int_equal(source_capture_begin(f.web, &soon, NULL), 0);
+    assert_int_equal(begin_capture(f.web), 0);
     assert_int_equal(engine_writer_opened(f.web, 5, fd), 0);
     assert_int_equal(engine_writer_opened(f.web, 5, -1), 0);
     engine_writer_closed(f.web, 5, -1);
@@ -278,7 +300,7 @@ static void writers_are_named(void **state)
     assert_int_equal(source_wait_writers(f.web, &soon, &err), 0);
     engine_writer_closed(f.web, 5, fd);
     close(fd);
-    source_capture_end(f.web);
+    end_capture(f.web);
     end(&f);
 }
 
@@ -288,18 +310,110 @@ static void the_commit_is_ordered(void **state)
     begin(*state, &f);
     struct inodes taken = {0};
     uint64_t generation = 0;
-    assert_int_equal(source_capture_begin(f.web, &soon, NULL), 0);
+    assert_int_equal(begin_capture(f.web), 0);
     assert_int_equal(source_hold(f.web, &soon, &taken, NULL), 0);
     assert_true(source_let_go(f.web, &generation));
-    source_capture_end(f.web);
+    end_capture(f.web);
     assert_int_equal(source_commit_begin(f.web, "db", generation), -ENOENT);
     assert_int_equal(source_commit_begin(f.web, "web", generation), 1);
     uint32_t id = captured(&f, 1, true).id;
-    source_commit_end(f.web, id);
-    assert_int_equal(source_clean(f.web), id);
+    source_commit_end(f.web, id, NULL);
+    assert_int_equal(clean_of(f.web), id);
     change(f.web, 9);
     assert_int_equal(source_commit_begin(f.web, "web", generation), 0);
     assert_int_equal(noted(&f, "web"), 0);
+    end(&f);
+}
+
+static void what_is_prepared_is_known(void **state)
+{
+    struct fixture f;
+    begin(*state, &f);
+    struct inodes taken = {0};
+    struct catalog_running ahead = {.name = "web", .files = 5}, found;
+    uint64_t generation = 0, as_of = 0;
+    uint32_t running;
+    for (int restarted = 0; restarted < 2; restarted++) {
+        assert_int_equal(begin_capture(f.web), 0);
+        assert_int_equal(source_hold(f.web, &soon, &taken, NULL), 0);
+        assert_true(source_let_go(f.web, &generation));
+        end_capture(f.web);
+        assert_int_equal(source_commit_begin(f.web, "web", generation), 1);
+        assert_int_equal(catalog_source_prepare(f.catalog, &ahead, NULL), 0);
+        source_commit_end(f.web, 0, &ahead);
+        if (restarted) {
+            engine_source_put(f.web);
+            f.web = sources_get(f.sources, "web", 7);
+            generation = 0;
+        }
+        assert_int_equal(source_known(f.web, &running, &found, &as_of), 2);
+        assert_memory_equal(&found, &ahead, sizeof(found));
+        assert_int_equal(as_of, generation);
+        change(f.web, 9);
+        assert_int_equal(source_known(f.web, &running, &found, &as_of), 0);
+        assert_int_equal(catalog_source_prepared(f.catalog, "web", &found, NULL), 0);
+    }
+    end(&f);
+}
+
+static void take_leaves_what_is_being_changed(void **state)
+{
+    struct fixture f;
+    begin(*state, &f);
+    struct inodes taken = {0};
+    uint64_t under_way = 30;
+    assert_int_equal(begin_capture(f.web), 0);
+    change(f.web, 31);
+    assert_int_equal(engine_change_begin(f.web, &under_way, 1), 0);
+    assert_int_equal(engine_writer_opened(f.web, 32, -1), 0);
+    assert_true(source_take(f.web, &taken));
+    assert_true(inodes_has(&taken, 31));
+    assert_int_equal(taken.count, 2); /* 30 is in both: it is looked at now, and again */
+    inodes_free(&taken);
+    engine_change_end(f.web);
+    assert_true(source_take(f.web, &taken));
+    assert_int_equal(taken.count, 1);
+    assert_true(inodes_has(&taken, 30));
+    source_put_back(f.web, &under_way, 1);
+    inodes_free(&taken);
+    engine_writer_closed(f.web, 32, -1);
+    assert_true(source_take(f.web, &taken));
+    assert_int_equal(taken.count, 2);
+    assert_true(inodes_has(&taken, 30) && inodes_has(&taken, 32) && !inodes_has(&taken, 31));
+    inodes_free(&taken);
+    for (uint64_t i = 1; i <= INODES_MAX + 1; i++)
+        change(f.web, i);
+    assert_false(source_take(f.web, &taken));
+    inodes_free(&taken);
+    end_capture(f.web);
+    end(&f);
+}
+
+static void count_wakes(void *arg)
+{
+    ++*(unsigned *)arg;
+}
+
+static void those_that_change_are_queued_once(void **state)
+{
+    struct fixture f;
+    unsigned wakes = 0;
+    begin(*state, &f);
+    sources_watch(f.sources, count_wakes, &wakes);
+    struct engine_source *db = sources_get(f.sources, "db", 8);
+    assert_null(sources_next_changed(f.sources));
+    change(f.web, 1);
+    change(f.web, 2);
+    change(db, 1);
+    assert_int_equal(wakes, 2);
+    engine_source_put(db); /* the queue has it still */
+    assert_ptr_equal(sources_next_changed(f.sources), db);
+    assert_ptr_equal(sources_next_changed(f.sources), f.web);
+    assert_null(sources_next_changed(f.sources));
+    engine_source_put(db);
+    engine_source_put(f.web);
+    change(f.web, 1);
+    assert_int_equal(wakes, 3);
     end(&f);
 }
 
@@ -319,7 +433,7 @@ static void changes_wait(void **state)
     uint64_t generation = 0;
     pthread_t thread;
     change(f.web, 1);
-    assert_int_equal(source_capture_begin(f.web, &soon, NULL), 0);
+    assert_int_equal(begin_capture(f.web), 0);
     int64_t from_ms = source_now_ms();
     assert_int_equal(source_hold(f.web, &soon, &taken, NULL), 0);
     assert_int_equal(pthread_create(&thread, NULL, one_change, f.web), 0);
@@ -329,7 +443,7 @@ static void changes_wait(void **state)
     assert_false(source_let_go(f.web, &generation));
     assert_int_equal(take(&f, &taken), 1);
     inodes_free(&taken);
-    source_capture_end(f.web);
+    end_capture(f.web);
 
     assert_int_equal(source_hold(f.web, &soon, &taken, NULL), 0);
     assert_true(source_let_go(f.web, &generation));
@@ -338,10 +452,10 @@ static void changes_wait(void **state)
     usleep(50000);
     uint32_t id = captured(&f, 1, true).id;
     assert_int_equal(noted(&f, "web"), id);
-    source_commit_end(f.web, id);
+    source_commit_end(f.web, id, NULL);
     pthread_join(thread, NULL);
     assert_int_equal(noted(&f, "web"), 0);
-    assert_int_equal(source_clean(f.web), 0);
+    assert_int_equal(clean_of(f.web), 0);
     end(&f);
 }
 
@@ -372,7 +486,7 @@ static void a_held_tree_stands_still(void **state)
     struct crowd crowd = {0};
     begin(*state, &crowd.f);
     pthread_t threads[3];
-    assert_int_equal(source_capture_begin(crowd.f.web, &soon, NULL), 0);
+    assert_int_equal(begin_capture(crowd.f.web), 0);
     for (size_t i = 0; i < 3; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, change_often, &crowd), 0);
     for (unsigned round = 0; round < 50; round++) {
@@ -395,7 +509,7 @@ static void a_held_tree_stands_still(void **state)
         assert_null(failed);
     }
     assert_int_equal(crowd.shared, 900);
-    source_capture_end(crowd.f.web);
+    end_capture(crowd.f.web);
     end(&crowd.f);
 }
 
@@ -414,6 +528,9 @@ int main(void)
         WITH_SCRATCH(changes_are_remembered),
         WITH_SCRATCH(writers_are_named),
         WITH_SCRATCH(the_commit_is_ordered),
+        WITH_SCRATCH(what_is_prepared_is_known),
+        WITH_SCRATCH(take_leaves_what_is_being_changed),
+        WITH_SCRATCH(those_that_change_are_queued_once),
         WITH_SCRATCH(changes_wait),
         WITH_SCRATCH(a_held_tree_stands_still),
     };
