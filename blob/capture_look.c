@@ -312,8 +312,7 @@ static int read_entries(struct blob_capture *c, uint32_t node, int fd, struct er
     if (r < 0) {
         /* Nothing names what was found here first, unless the directory is read again. */
         for (uint32_t i = 0; i < dir->count; i++)
-            if (c->nodes[dir->list[i].node].refs == 0 &&
-                capture_list_add(&c->orphans, dir->list[i].node) < 0)
+            if (c->nodes[dir->list[i].node].refs == 0 && capture_list_add(&c->orphans, dir->list[i].node) < 0)
                 break; /* they are forgotten with the capture */
         free(dir);
         return r;
