@@ -162,12 +162,25 @@ static int load_list(struct blob_store *store, const struct blob_id *id, struct 
     return 0;
 }
 
-int blob_object_load(struct blob_store *store, const struct blob_id *id, size_t max_bytes, struct buf *out,
-                     struct err *err)
+static int tell_ids(const struct buf *entries, store_each_id each, void *arg, struct err *err)
+{
+    for (size_t at = 0; each && at < entries->len_bytes; at += LIST_ENTRY_BYTES) {
+        struct blob_id id;
+        memcpy(id.bytes, entries->bytes + at, BLOB_ID_BYTES);
+        if (each(arg, &id) < 0)
+            return err_sys(err, ENOMEM, "an object's chunks cannot be noted");
+    }
+    return 0;
+}
+
+int store_object_walk(struct blob_store *store, const struct blob_id *id, size_t max_bytes,
+                      store_each_id each, void *arg, struct buf *out, struct err *err)
 {
     struct list list = {.entries = BUF_EMPTY};
     int r = load_list(store, id, &list, err);
     OWNED_BUF struct buf entries = list.entries;
+    if (r == 0 && each && each(arg, id) < 0)
+        r = err_sys(err, ENOMEM, "an object's chunks cannot be noted");
     if (r < 0)
         return r;
     if (list.object_bytes > max_bytes)
@@ -182,7 +195,9 @@ int blob_object_load(struct blob_store *store, const struct blob_id *id, size_t 
                          (uint64_t)max_bytes + BLOB_CHUNK_MAX_BYTES, &sum) ||
             sum % LIST_ENTRY_BYTES != 0)
             return bad_list(err, id);
-        r = load_level(store, entries.bytes, entries.len_bytes / LIST_ENTRY_BYTES, &lower, err);
+        r = tell_ids(&entries, each, arg, err);
+        if (r == 0)
+            r = load_level(store, entries.bytes, entries.len_bytes / LIST_ENTRY_BYTES, &lower, err);
         if (r < 0)
             return r;
         struct buf upper = entries;
@@ -193,6 +208,9 @@ int blob_object_load(struct blob_store *store, const struct blob_id *id, size_t 
     if (!sum_entries(entries.bytes, count, max_bytes, &sum) || sum != list.object_bytes)
         return bad_list(err, id);
 
+    r = tell_ids(&entries, each, arg, err);
+    if (r < 0)
+        return r;
     size_t had = out->len_bytes;
     if (sum && !buf_room(out, sum))
         return err_sys(err, ENOMEM, "an object of %" PRIu64 " bytes cannot be read", sum);
@@ -200,4 +218,10 @@ int blob_object_load(struct blob_store *store, const struct blob_id *id, size_t 
     if (r < 0)
         out->len_bytes = had;
     return r;
+}
+
+int blob_object_load(struct blob_store *store, const struct blob_id *id, size_t max_bytes, struct buf *out,
+                     struct err *err)
+{
+    return store_object_walk(store, id, max_bytes, NULL, NULL, out, err);
 }

@@ -112,6 +112,13 @@ int pack_io_open_pack(const struct pack_io *io, uint32_t number, bool writable)
     return fd < 0 ? -errno : fd;
 }
 
+int pack_io_remove(const struct pack_io *io, uint32_t number)
+{
+    char name[PACK_NAME_BYTES];
+    pack_io_name(number, name);
+    return unlinkat(io->dirfd, name, 0) < 0 ? -errno : 0;
+}
+
 int64_t pack_io_size(int fd)
 {
     struct stat st;

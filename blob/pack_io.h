@@ -29,6 +29,7 @@ int pack_io_list(const struct pack_io *io, uint32_t **numbers, size_t *count, st
 
 /* fds, the caller's. A pack that is made must not be there yet. */
 int pack_io_create(const struct pack_io *io, uint32_t number) MUST_CHECK;
+int pack_io_remove(const struct pack_io *io, uint32_t number) MUST_CHECK;
 int pack_io_open_pack(const struct pack_io *io, uint32_t number, bool writable) MUST_CHECK;
 
 /* base/fdio.h reads and writes; these are the rest. */

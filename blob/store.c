@@ -50,7 +50,7 @@ int blob_store_put(struct blob_store *store, struct blob_compressor *c, const vo
         return err_set(err, EINVAL, "%" PRIu32 " bytes are no chunk", raw_bytes);
     struct blob_id its_id = blob_id_of(&store->secret, raw, raw_bytes);
     int added = 0;
-    if (!blob_store_has(store, &its_id)) {
+    if (!blob_store_touch(store, &its_id)) {
         struct blob_compressor *mine = c ? c : take_spare(store);
         if (!mine)
             return err_sys(err, ENOMEM, "no zstd context of level %d", store->level);
@@ -80,6 +80,22 @@ bool blob_store_has(struct blob_store *store, const struct blob_id *id)
     struct index_place place;
     bool in_tail;
     return find(store, id, &place, &in_tail);
+}
+
+void store_keep(struct blob_store *store, const struct blob_id *id)
+{
+    if (store->recording && id_set_add(&store->touched, id) < 0)
+        store->touched_lost = true;
+}
+
+bool blob_store_touch(struct blob_store *store, const struct blob_id *id)
+{
+    struct index_place place;
+    HOLD_LOCK(&store->index_lock);
+    if (!index_find(&store->index, id, &place))
+        return false;
+    store_keep(store, id);
+    return true;
 }
 
 int64_t store_raw_bytes(struct blob_store *store, const struct blob_id *id)
@@ -137,12 +153,10 @@ static bool read_tail(struct blob_store *store, const struct index_place *place,
     return true;
 }
 
-/* -EBADMSG: damage, be it that the disk gives an error, less, or no pack. */
+/* -EBADMSG: damage, be it that the disk gives an error or less. -ENOENT: there is no such pack. */
 static int read_pack(struct blob_store *store, const struct index_place *place, uint8_t *record, size_t len)
 {
     int fd = store_file_get(store, place->pack);
-    if (fd == -ENOENT)
-        return -EBADMSG;
     if (fd < 0)
         return fd;
     ssize_t n = fd_read_at(fd, record, len, place->offset_bytes);
@@ -155,9 +169,36 @@ static int read_pack(struct blob_store *store, const struct index_place *place, 
     return n < 0 ? (int)n : 0;
 }
 
-/* Reads, expands and checks; -EBADMSG: the chunk is damaged. */
-static int read_chunk(struct blob_store *store, const struct blob_id *id, const struct index_place *place,
-                      bool in_tail, void *raw)
+static int check_record(struct blob_store *store, const struct blob_id *id, const struct index_place *place,
+                        const uint8_t *bytes, size_t len, void *raw)
+{
+    struct blob_record record;
+    int n = blob_record_decode(bytes, len, &record);
+    if (n != (int)len || blob_id_compare(&record.id, id) != 0 || record.raw_bytes != place->raw_bytes)
+        return -EBADMSG;
+    int r = blob_expand(record.codec, record.payload, record.stored_bytes, raw, record.raw_bytes);
+    if (r < 0)
+        return r;
+    struct blob_id found = blob_id_of(&store->secret, raw, record.raw_bytes);
+    return blob_id_compare(&found, id) == 0 ? 0 : -EBADMSG;
+}
+
+int store_check_record(struct blob_store *store, const struct blob_id *id, const struct index_place *place,
+                       uint8_t *record, void *raw)
+{
+    size_t len = BLOB_RECORD_HEADER_BYTES + (size_t)place->stored_bytes;
+    int r = read_pack(store, place, record, len);
+    return r < 0 ? r : check_record(store, id, place, record, len, raw);
+}
+
+static bool same_place(const struct index_place *a, const struct index_place *b)
+{
+    return a->pack == b->pack && a->offset_bytes == b->offset_bytes;
+}
+
+/* -EBADMSG: the chunk is damaged. -ENOENT: its pack is gone. */
+static int read_once(struct blob_store *store, const struct blob_id *id, const struct index_place *place,
+                     bool in_tail, void *raw)
 {
     size_t len = BLOB_RECORD_HEADER_BYTES + (size_t)place->stored_bytes;
     OWNED uint8_t *bytes = malloc(len);
@@ -168,15 +209,28 @@ static int read_chunk(struct blob_store *store, const struct blob_id *id, const 
         if (r < 0)
             return r;
     }
-    struct blob_record record;
-    int n = blob_record_decode(bytes, len, &record);
-    if (n != (int)len || blob_id_compare(&record.id, id) != 0 || record.raw_bytes != place->raw_bytes)
-        return -EBADMSG;
-    int r = blob_expand(record.codec, record.payload, record.stored_bytes, raw, record.raw_bytes);
-    if (r < 0)
-        return r;
-    struct blob_id found = blob_id_of(&store->secret, raw, record.raw_bytes);
-    return blob_id_compare(&found, id) == 0 ? 0 : -EBADMSG;
+    return check_record(store, id, place, bytes, len, raw);
+}
+
+/*
+ * Reads, expands and checks. A collection may have moved the chunk and removed its pack since it was looked
+ * up: then it is looked up again, and `place` is where it was found. -EBADMSG: the chunk is damaged, which is
+ * said of a missing pack too; -ENOENT: it is not in the store any more.
+ */
+static int read_chunk(struct blob_store *store, const struct blob_id *id, struct index_place *place,
+                      bool in_tail, void *raw)
+{
+    for (;;) {
+        int r = read_once(store, id, place, in_tail, raw);
+        if (r != -ENOENT)
+            return r;
+        struct index_place now;
+        if (!find(store, id, &now, &in_tail))
+            return -ENOENT;
+        if (same_place(&now, place) || now.raw_bytes != place->raw_bytes)
+            return -EBADMSG;
+        *place = now;
+    }
 }
 
 static void set_aside(struct blob_store *store, const struct blob_id *id, const struct index_place *place)
@@ -215,6 +269,8 @@ int blob_store_get(struct blob_store *store, const struct blob_id *id, void *raw
                        ".pack, is damaged: it is stored again when its content is captured again",
                        hex, place.offset_bytes, place.pack);
     }
+    if (r == -ENOENT)
+        return err_set(err, ENOENT, "chunk %s is not in the store any more", hex);
     return r < 0 ? err_sys(err, -r, "chunk %s cannot be read", hex) : 0;
 }
 
@@ -232,6 +288,16 @@ void blob_store_set_aside(struct blob_store *store, const struct blob_id *id)
 }
 
 /* ---- the whole ---- */
+
+int blob_store_commit_begin(struct blob_store *store)
+{
+    return -pthread_rwlock_rdlock(&store->commit_lock);
+}
+
+void blob_store_commit_end(struct blob_store *store)
+{
+    pthread_rwlock_unlock(&store->commit_lock);
+}
 
 void blob_store_stats(struct blob_store *store, struct blob_store_stats *out)
 {

@@ -129,8 +129,9 @@ static int make_room(struct blob_store *store, uint32_t record_bytes, struct err
     return next_pack(store, err);
 }
 
-static int append_locked(struct blob_store *store, const struct blob_id *id, const uint8_t *record,
-                         uint32_t record_bytes, uint32_t raw_bytes, struct err *err)
+/* `from`: where a record that is copied lies, else NULL. */
+static int append_locked(struct blob_store *store, const struct blob_id *id, const struct index_place *from,
+                         const uint8_t *record, uint32_t record_bytes, uint32_t raw_bytes, struct err *err)
 {
     if (store->broken)
         return broken_error(store, err);
@@ -138,7 +139,12 @@ static int append_locked(struct blob_store *store, const struct blob_id *id, con
         /* Another thread may have stored the same content while this one compressed it. */
         HOLD_LOCK(&store->index_lock);
         struct index_place there;
-        if (index_find(&store->index, id, &there))
+        bool found = index_find(&store->index, id, &there);
+        if (found && !from) {
+            store_keep(store, id);
+            return 0;
+        }
+        if (from && (!found || there.pack != from->pack || there.offset_bytes != from->offset_bytes))
             return 0;
         if (index_reserve(&store->index, id) < 0)
             return err_sys(err, ENOMEM, "the index of chunks cannot grow");
@@ -161,6 +167,8 @@ static int append_locked(struct blob_store *store, const struct blob_id *id, con
     store->tail_bytes += record_bytes;
 
     HOLD_LOCK(&store->index_lock);
+    if (!from)
+        store_keep(store, id);
     index_put(&store->index, id,
               &(struct index_place){.pack = p->number,
                                     .offset_bytes = entry.offset_bytes,
@@ -169,14 +177,14 @@ static int append_locked(struct blob_store *store, const struct blob_id *id, con
     return (int)record_bytes;
 }
 
-int store_append(struct blob_store *store, const struct blob_id *id, const uint8_t *record,
-                 uint32_t record_bytes, uint32_t raw_bytes, struct err *err)
+static int append(struct blob_store *store, const struct blob_id *id, const struct index_place *from,
+                  const uint8_t *record, uint32_t record_bytes, uint32_t raw_bytes, struct err *err)
 {
     bool many_wait;
     int added;
     {
         HOLD_LOCK(&store->append_lock);
-        added = append_locked(store, id, record, record_bytes, raw_bytes, err);
+        added = append_locked(store, id, from, record, record_bytes, raw_bytes, err);
         many_wait = store->full_packs >= FULL_PACKS_MAX;
     }
     if (added > 0 && many_wait) {
@@ -185,6 +193,27 @@ int store_append(struct blob_store *store, const struct blob_id *id, const uint8
             return r;
     }
     return added;
+}
+
+int store_append(struct blob_store *store, const struct blob_id *id, const uint8_t *record,
+                 uint32_t record_bytes, uint32_t raw_bytes, struct err *err)
+{
+    return append(store, id, NULL, record, record_bytes, raw_bytes, err);
+}
+
+int store_move(struct blob_store *store, const struct blob_id *id, const struct index_place *from,
+               const uint8_t *record, uint32_t record_bytes, struct err *err)
+{
+    return append(store, id, from, record, record_bytes, from->raw_bytes, err);
+}
+
+int store_next_pack(struct blob_store *store, struct err *err)
+{
+    HOLD_LOCK(&store->append_lock);
+    if (store->broken)
+        return broken_error(store, err);
+    int r = store_flush(store, err);
+    return r < 0 ? r : next_pack(store, err);
 }
 
 /*

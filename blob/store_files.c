@@ -40,10 +40,13 @@ static struct pack_file *place(struct blob_store *store, int *close_fd)
     return &files[store->file_count++];
 }
 
-int store_file_get(struct blob_store *store, uint32_t number)
+/* The fd, -EAGAIN when packs were removed meanwhile, or another -errno. */
+static int open_file(struct blob_store *store, uint32_t number)
 {
+    uint64_t drops;
     {
         HOLD_LOCK(&store->files_lock);
+        drops = store->file_drops;
         struct pack_file *file = find(store, number);
         if (file) {
             use(store, file);
@@ -55,6 +58,8 @@ int store_file_get(struct blob_store *store, uint32_t number)
         return fd;
     OWNED_FD close_fd = -1;
     HOLD_LOCK(&store->files_lock);
+    if (store->file_drops != drops)
+        return -EAGAIN;                           /* was it this one, it must not stay open */
     struct pack_file *file = find(store, number); /* another thread may have been quicker */
     if (!file) {
         file = place(store, &close_fd);
@@ -66,12 +71,42 @@ int store_file_get(struct blob_store *store, uint32_t number)
     return file->fd;
 }
 
+int store_file_get(struct blob_store *store, uint32_t number)
+{
+    for (;;) {
+        int fd = open_file(store, number);
+        if (fd != -EAGAIN)
+            return fd;
+    }
+}
+
+/* Takes a file that nobody uses out of the table: its fd, to be closed. */
+static int take_out(struct blob_store *store, struct pack_file *file)
+{
+    int fd = file->fd;
+    *file = store->files[--store->file_count];
+    return fd;
+}
+
 void store_file_put(struct blob_store *store, uint32_t number)
 {
+    OWNED_FD close_fd = -1;
     HOLD_LOCK(&store->files_lock);
     struct pack_file *file = find(store, number);
+    if (file && file->users > 0 && --file->users == 0 && file->gone)
+        close_fd = take_out(store, file);
+}
+
+void store_file_drop(struct blob_store *store, uint32_t number)
+{
+    OWNED_FD close_fd = -1;
+    HOLD_LOCK(&store->files_lock);
+    store->file_drops++;
+    struct pack_file *file = find(store, number);
     if (file && file->users > 0)
-        file->users--;
+        file->gone = true;
+    else if (file)
+        close_fd = take_out(store, file);
 }
 
 void store_files_free(struct blob_store *store)

@@ -66,36 +66,47 @@ int store_index_entries(struct blob_store *store, uint32_t number, const uint8_t
     return index_entries(&all, number, entries, count, err);
 }
 
-/* 1: the footer was good and is indexed. 0: there is none to be trusted. */
-static int load_footer(struct share *share, uint32_t number, int fd, uint64_t size, struct err *err)
+int store_read_footer(uint32_t number, int fd, uint64_t pack_bytes, struct buf *out,
+                      struct pack_trailer *trailer, struct err *err)
 {
-    if (size < PACK_HEADER_BYTES + PACK_TRAILER_BYTES || size > PACK_FILE_MAX_BYTES)
+    if (pack_bytes < PACK_HEADER_BYTES + PACK_TRAILER_BYTES || pack_bytes > PACK_FILE_MAX_BYTES)
         return 0;
-    size_t have = size < FOOTER_GUESS_BYTES ? (size_t)size : FOOTER_GUESS_BYTES;
-    OWNED_BUF struct buf end = BUF_EMPTY;
-    uint8_t *room = buf_room(&end, have);
+    size_t have = pack_bytes < FOOTER_GUESS_BYTES ? (size_t)pack_bytes : FOOTER_GUESS_BYTES;
+    uint8_t *room = buf_room(out, have);
     if (!room)
         return err_sys(err, ENOMEM, "a pack's footer cannot be read");
-    struct pack_trailer trailer;
-    if (fd_read_at(fd, room, have, size - have) != (ssize_t)have ||
-        pack_trailer_decode(room + have - PACK_TRAILER_BYTES, size, number, &trailer) < 0)
+    if (fd_read_at(fd, room, have, pack_bytes - have) != (ssize_t)have ||
+        pack_trailer_decode(room + have - PACK_TRAILER_BYTES, pack_bytes, number, trailer) < 0)
         return 0;
-    if (trailer.footer_bytes > have) {
-        have = trailer.footer_bytes;
-        room = buf_room(&end, have);
+    if (trailer->footer_bytes > have) {
+        have = trailer->footer_bytes;
+        room = buf_room(out, have);
         if (!room)
             return err_sys(err, ENOMEM, "a pack's footer cannot be read");
-        if (fd_read_at(fd, room, have, size - have) != (ssize_t)have)
+        if (fd_read_at(fd, room, have, pack_bytes - have) != (ssize_t)have)
             return 0;
     }
-    const uint8_t *footer = room + have - trailer.footer_bytes;
-    int r = pack_footer_check(footer, &trailer);
+    size_t before = have - trailer->footer_bytes;
+    int r = pack_footer_check(room + before, trailer);
     if (r == -EPROTONOSUPPORT)
         return newer_format(number, err);
     if (r < 0)
         return 0;
+    memmove(room, room + before, trailer->footer_bytes);
+    buf_grew(out, trailer->footer_bytes);
+    return 1;
+}
+
+/* 1: the footer was good and is indexed. 0: there is none to be trusted. */
+static int load_footer(struct share *share, uint32_t number, int fd, uint64_t size, struct err *err)
+{
+    OWNED_BUF struct buf footer = BUF_EMPTY;
+    struct pack_trailer trailer;
+    int r = store_read_footer(number, fd, size, &footer, &trailer, err);
+    if (r <= 0)
+        return r;
     share->entry_count += trailer.count;
-    r = index_entries(share, number, footer, trailer.count, err);
+    r = index_entries(share, number, footer.bytes, trailer.count, err);
     return r < 0 ? r : 1;
 }
 

@@ -151,10 +151,23 @@ static int load(struct blob_store *store, int dirfd, struct err *err)
     if (r < 0)
         return r;
     /* What was found may be in the page cache alone (a kill, no power loss): from here on it counts. */
-    return store->open ? blob_store_sync(store, err) : 0;
+    r = store->open ? blob_store_sync(store, err) : 0;
+    if (r == 0)
+        store_reserve_take(store);
+    return r;
 }
 
 /* ---- the store ---- */
+
+/* A collection that waits for commits comes before those that come after it. */
+static void init_commit_lock(pthread_rwlock_t *lock)
+{
+    pthread_rwlockattr_t attr;
+    pthread_rwlockattr_init(&attr);
+    pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(lock, &attr);
+    pthread_rwlockattr_destroy(&attr);
+}
 
 int blob_store_open(int dirfd, int level, struct blob_store **out, struct err *err)
 {
@@ -169,12 +182,15 @@ int blob_store_open(int dirfd, int level, struct blob_store **out, struct err *e
     store->level = level;
     store->io.dirfd = -1;
     store->bad_fd = -1;
+    store->reserve_fd = -1;
     pthread_mutex_init(&store->index_lock, NULL);
     pthread_mutex_init(&store->append_lock, NULL);
     pthread_mutex_init(&store->sync_lock, NULL);
     pthread_mutex_init(&store->files_lock, NULL);
     pthread_mutex_init(&store->bad_lock, NULL);
     pthread_mutex_init(&store->spare_lock, NULL);
+    pthread_mutex_init(&store->reserve_lock, NULL);
+    init_commit_lock(&store->commit_lock);
     int r = load(store, dirfd, err);
     if (r < 0) {
         blob_store_close(store);
@@ -198,6 +214,8 @@ void blob_store_close(struct blob_store *store)
         blob_compressor_free(store->spares[--store->spare_count]);
     if (store->bad_fd >= 0)
         close(store->bad_fd);
+    store_reserve_close(store);
+    id_set_free(&store->touched);
     pack_io_close(&store->io);
     pthread_mutex_destroy(&store->index_lock);
     pthread_mutex_destroy(&store->append_lock);
@@ -205,6 +223,8 @@ void blob_store_close(struct blob_store *store)
     pthread_mutex_destroy(&store->files_lock);
     pthread_mutex_destroy(&store->bad_lock);
     pthread_mutex_destroy(&store->spare_lock);
+    pthread_mutex_destroy(&store->reserve_lock);
+    pthread_rwlock_destroy(&store->commit_lock);
     free(store->tail);
     free(store);
 }

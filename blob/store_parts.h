@@ -7,10 +7,13 @@
  *   store_append.c  records into packs, syncing, sealing
  *   store_bad.c     chunks set aside, kept over restarts
  *   store_files.c   fds of packs
+ *   store_reserve.c room that is kept for a full disk
+ *   gc.c            collections; gc_mark.c what must stay, gc_sweep.c emptying and removing packs
  *   object.c        objects longer than a chunk, on top of put and get
  *
  * Locks, in the order in which they are taken: sync_lock, append_lock, then one of the short ones
- * (index_lock, files_lock, bad_lock, spare_lock), under which nothing waits.
+ * (index_lock, files_lock, bad_lock, spare_lock), under which nothing waits. commit_lock comes before all of
+ * them, reserve_lock is alone.
  */
 #ifndef BLOB_STORE_PARTS_H
 #define BLOB_STORE_PARTS_H
@@ -19,6 +22,7 @@
 
 #include "base/buf.h"
 #include "blob/store.h"
+#include "id_set.h"
 #include "index.h"
 #include "pack.h"
 #include "pack_io.h"
@@ -42,6 +46,7 @@ struct pack_file {
     uint32_t number;
     int fd;
     unsigned users;
+    bool gone;        /* removed: closed by its last user */
     uint64_t used_at; /* a count, for who was idle longest */
 };
 
@@ -55,6 +60,12 @@ struct blob_store {
     uint32_t tail_pack;       /* the pack whose last records are in `tail`, 0: none */
     uint32_t tail_from_bytes; /* from this offset on */
     uint64_t packs, bad_chunks, cut_bytes;
+    bool collecting;       /* a collection is under way */
+    bool recording;        /* and what is put or touched stays: */
+    struct id_set touched; /* these */
+    bool touched_lost;     /* there was no memory for one: nothing more may be removed */
+
+    pthread_rwlock_t commit_lock; /* for writing: a collection lists its roots */
 
     pthread_mutex_t append_lock;
     struct open_pack *open;    /* the newest first; only a sync takes some out */
@@ -71,7 +82,11 @@ struct blob_store {
     pthread_mutex_t files_lock;
     struct pack_file *files;
     size_t file_count;
-    uint64_t file_uses;
+    uint64_t file_uses, file_drops;
+
+    pthread_mutex_t reserve_lock;
+    int reserve_fd; /* -1: there is none */
+    uint64_t reserve_bytes;
 
     pthread_mutex_t bad_lock;
     int bad_fd; /* -1: nothing was ever set aside */
@@ -85,6 +100,12 @@ struct blob_store {
 /* store_append.c. Returns the bytes added, 0 when the id is there already, or -errno. */
 int store_append(struct blob_store *store, const struct blob_id *id, const uint8_t *record,
                  uint32_t record_bytes, uint32_t raw_bytes, struct err *err) MUST_CHECK;
+/* The same for a record that lies at `from` and is copied: it is there afterwards, unless the chunk lies
+ * elsewhere by now (0). */
+int store_move(struct blob_store *store, const struct blob_id *id, const struct index_place *from,
+               const uint8_t *record, uint32_t record_bytes, struct err *err) MUST_CHECK;
+/* Ends the pack that takes records, and begins another one. */
+int store_next_pack(struct blob_store *store, struct err *err) MUST_CHECK;
 /* Writes the gathered records to their pack; under append_lock. */
 int store_flush(struct blob_store *store, struct err *err) MUST_CHECK;
 /* Adds an open pack (which takes over `fd` and `entries`); `takes_more`: the next records go there. Under
@@ -102,6 +123,9 @@ enum pack_state {
 /* Reads all packs' footers; `states` has room for `count`. -EPROTONOSUPPORT: a newer format. Blocks. */
 int store_load_footers(struct blob_store *store, const uint32_t *numbers, size_t count, uint8_t *states,
                        struct err *err) MUST_CHECK;
+/* The footer of a sealed pack, appended to `out`: 1 and what it says; 0: there is none to be trusted. */
+int store_read_footer(uint32_t number, int fd, uint64_t pack_bytes, struct buf *out,
+                      struct pack_trailer *trailer, struct err *err) MUST_CHECK;
 /* Takes a footer's entries into the index; a chunk that lies in a later place already stays there. */
 int store_index_entries(struct blob_store *store, uint32_t number, const uint8_t *entries, uint32_t count,
                         struct err *err) MUST_CHECK;
@@ -113,12 +137,29 @@ void store_bad_add(struct blob_store *store, const struct blob_id *id, uint32_t 
 /* store_files.c. An fd, the store's, until store_file_put. */
 int store_file_get(struct blob_store *store, uint32_t number) MUST_CHECK;
 void store_file_put(struct blob_store *store, uint32_t number);
+/* The pack was removed: its fd goes with its last user. */
+void store_file_drop(struct blob_store *store, uint32_t number);
 void store_files_free(struct blob_store *store);
 
+/* store_reserve.c. Takes the room, if there is enough of it. */
+void store_reserve_take(struct blob_store *store);
+void store_reserve_close(struct blob_store *store);
+
+/* store.c: a collection under way keeps this one; under index_lock. */
+void store_keep(struct blob_store *store, const struct blob_id *id);
+/* Reads, expands and checks the record at `place`: `record` has room for all of it, `raw` for its content.
+ * -EBADMSG: it is damaged; -ENOENT: its pack is gone. */
+int store_check_record(struct blob_store *store, const struct blob_id *id, const struct index_place *place,
+                       uint8_t *record, void *raw) MUST_CHECK;
 /* store.c: how long an object's list is, which nobody was told. -ENOENT. */
 int64_t store_raw_bytes(struct blob_store *store, const struct blob_id *id) MUST_CHECK;
 
-/* object.c: blob_object_save with lists of at most `list_max` entries, so that a test sees lists of lists. */
+/* object.c: blob_object_load of any length, which also tells the id of every chunk that the object is made
+ * of, its list and all levels included. What `each` returns below 0 is no memory. */
+typedef int (*store_each_id)(void *arg, const struct blob_id *id);
+int store_object_walk(struct blob_store *store, const struct blob_id *id, size_t max_bytes,
+                      store_each_id each, void *arg, struct buf *out, struct err *err) MUST_CHECK;
+/* blob_object_save with lists of at most `list_max` entries, so that a test sees lists of lists. */
 int store_object_save(struct blob_store *store, struct blob_compressor *c, const void *bytes,
                       size_t len_bytes, size_t list_max, struct blob_id *id, struct err *err) MUST_CHECK;
 

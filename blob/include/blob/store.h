@@ -45,6 +45,20 @@ int blob_store_put(struct blob_store *store, struct blob_compressor *c, const vo
 int blob_store_sync(struct blob_store *store, struct err *err) MUST_CHECK;
 
 bool blob_store_has(struct blob_store *store, const struct blob_id *id);
+/* The same, and if it is there a collection under way (blob/gc.h) does not remove it, as with a put. */
+bool blob_store_touch(struct blob_store *store, const struct blob_id *id);
+
+/*
+ * Around what makes an image one that stays: from blob_capture_finish, which makes sure that its chunks are
+ * there, to when it is among the roots of collections. No collection begins meanwhile; several threads may be
+ * in it at once. The thread that began ends.
+ */
+int blob_store_commit_begin(struct blob_store *store) MUST_CHECK;
+void blob_store_commit_end(struct blob_store *store);
+
+/* On a full disk: gives up a part of the room that is kept for making room. False: nothing is left of it.
+ * The next collection or opening takes it back. */
+bool blob_store_give_room(struct blob_store *store);
 
 /*
  * Reads, expands and checks a chunk: `raw` has room for `raw_bytes`, its exact size. -ENOENT: not in the
@@ -63,7 +77,9 @@ struct blob_place {
 };
 int blob_store_locate(struct blob_store *store, const struct blob_id *id, struct blob_place *out) MUST_CHECK;
 
-/* An fd of a pack, borrowed until blob_store_pack_put; the pack is not removed meanwhile. May open a file. */
+/* An fd of a pack, borrowed until blob_store_pack_put: it stays readable meanwhile. -ENOENT: the pack is
+ * gone, perhaps collected since it was named: what was wanted of it may lie elsewhere now, locate it again.
+ * May open a file. */
 int blob_store_pack_get(struct blob_store *store, uint64_t pack, struct err *err) MUST_CHECK;
 void blob_store_pack_put(struct blob_store *store, uint64_t pack);
 
