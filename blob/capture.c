@@ -278,6 +278,8 @@ int blob_capture_finish(struct blob_capture *c, struct blob_capture_result *out,
     OWNED_BUF struct buf image = BUF_EMPTY;
     int r = resolve_pending(c, err);
     if (r == 0)
+        r = capture_keep_chunks(c, err);
+    if (r == 0)
         r = capture_write(c, &image, &result, err);
     if (r < 0)
         return r;

@@ -200,6 +200,11 @@ int capture_queue(struct blob_capture *c, uint32_t node) MUST_CHECK;
 /* Waits until at most `most` files are being read, and takes over what was. */
 int capture_collect(struct blob_capture *c, unsigned most, struct err *err) MUST_CHECK;
 
+/* ---- capture_keep.c ---- */
+/* Makes sure that every chunk is in the store, and stays if a collection is under way. -ESTALE: some are not;
+ * the files that they are of are looked at again in the next rescan. */
+int capture_keep_chunks(struct blob_capture *c, struct err *err) MUST_CHECK;
+
 /* ---- the image: capture_image.c ---- */
 int capture_write(struct blob_capture *c, struct buf *out, struct blob_capture_result *result,
                   struct err *err) MUST_CHECK;

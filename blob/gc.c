@@ -83,6 +83,7 @@ int store_gc(struct blob_store *store, const struct blob_gc_roots *roots, size_t
              const struct blob_gc_options *options, const struct gc_hook *hook, struct blob_gc_result *out,
              struct err *err)
 {
+    *out = (struct blob_gc_result){0};
     if (!take_turn(store))
         return err_set(err, EEXIST, "a collection is under way");
     struct gc gc = {.store = store, .options = options, .hook = hook};
@@ -99,8 +100,7 @@ int store_gc(struct blob_store *store, const struct blob_gc_roots *roots, size_t
         HOLD_LOCK(&store->index_lock);
         store->collecting = false;
     }
-    if (r == 0)
-        *out = gc.result;
+    *out = gc.result;
     return r;
 }
 

@@ -58,17 +58,17 @@ static int prepare(struct capture_run *run, struct err *err)
 {
     struct blob_capture_result result = {0};
     struct catalog_running row;
-    int r = blob_capture_finish(run->kept.blob, &result, err);
+    int r = capture_finish(run, &result, err);
     if (r < 0)
         return r;
     capture_row(run, &result, &row);
     r = source_commit_begin(run->source, run->name, run->generation);
-    if (r <= 0)
-        return r == -ENOENT ? 0 : r;
-    r = catalog_source_prepare(run->parts->catalog, &row, err);
-    source_commit_end(run->source, 0, r == 0 ? &row : NULL);
-    if (r < 0)
-        return r;
+    int noted = r > 0 ? catalog_source_prepare(run->parts->catalog, &row, err) : 0;
+    if (r > 0)
+        source_commit_end(run->source, 0, noted == 0 ? &row : NULL);
+    blob_store_commit_end(run->parts->store);
+    if (r <= 0 || noted < 0)
+        return r <= 0 ? 0 : noted;
     log_debug("snapshots/%s: captured ahead: %" PRIu64 " files, %" PRIu64 " bytes; new %" PRIu64
               " chunks, %" PRIu64 " bytes, stored as %" PRIu64 "; %" PRId64 " ms",
               run->name, row.files, row.bytes, row.new_chunks, row.new_raw_bytes, row.new_stored_bytes,

@@ -75,6 +75,7 @@ int capture_find_source(const struct capture_parts *parts, const char *name, int
     return err_set(err, ENOENT, "snapshots/%s is being renamed or removed; load again", name);
 }
 
+/* When it returns 0 a commit has begun. */
 static int make_image(struct capture_run *run, struct blob_capture_result *result, struct err *err)
 {
     for (int tries = 0; tries < RESCANS_MAX; tries++) {
@@ -86,7 +87,7 @@ static int make_image(struct capture_run *run, struct blob_capture_result *resul
         if (r == 0)
             r = capture_settle(run, err);
         if (r == 0)
-            r = blob_capture_finish(run->kept.blob, result, err);
+            r = capture_finish(run, result, err);
         capture_end(run, r == -EAGAIN || r == -ENOMEM);
         if (r != -EAGAIN)
             return r;
@@ -207,11 +208,12 @@ static int run_captured(struct capture_run *run, uint32_t *running, struct err *
         return r;
     capture_row(run, &result, &made);
     r = commit(run, &made, false, &row, err);
+    blob_store_commit_end(run->parts->store);
     if (r < 0)
         return r;
     log_result(run, &made, &row, r > 0);
     *running = row.id;
-    return 0;
+    return r;
 }
 
 int capture_run(const struct capture_parts *parts, const char *name, struct capture_control *control,
@@ -229,7 +231,7 @@ int capture_run(const struct capture_parts *parts, const char *name, struct capt
     /* Who removed or renamed it would else see a fault of reading. */
     if (r < 0 && r != -ECANCELED && !source_is(run.source, name))
         r = err_set(err, ENOENT, "snapshots/%s: it was renamed or removed meanwhile", name);
-    else if (r == -ENOENT)
+    else if (r == -ENOENT || r == -ESTALE)
         r = -(err->code = EIO); /* a file was not there: the snapshot is */
     cleanup_fd(&run.kept.tree_fd);
     engine_source_put(run.source);

@@ -33,7 +33,8 @@ bool capture_is_late(const struct capture_control *control);
 int capture_unchanged(const struct capture_parts *parts, const char *name, uint32_t *running,
                       struct err *err) MUST_CHECK;
 
-/* Captures it: 0 and the running snapshot's id, held. Blocks as long as that takes. */
+/* Captures it: the running snapshot's id, held; 1: a new one was made, 0: it equals the newest. Blocks as
+ * long as that takes. */
 int capture_run(const struct capture_parts *parts, const char *name, struct capture_control *control,
                 uint32_t *running, struct err *err) MUST_CHECK;
 

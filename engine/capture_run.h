@@ -37,6 +37,9 @@ int capture_scan(struct capture_run *run, struct err *err) MUST_CHECK;
 int capture_go_on(struct capture_run *run, struct err *err) MUST_CHECK;
 /* Looks at what changed until nothing changed during a look. -EAGAIN: everything must be scanned again. */
 int capture_settle(struct capture_run *run, struct err *err) MUST_CHECK;
+/* Makes the image, which no collection touches from there on: when it returns 0 a commit has begun, which the
+ * caller ends (blob_store_commit_end). What a collection removed since it was read is read again. */
+int capture_finish(struct capture_run *run, struct blob_capture_result *result, struct err *err) MUST_CHECK;
 /* Waits for who opened a file through an earlier controller and still has it, as for a writer; not at all
  * when `timeout_ms` is 0. -ETXTBSY names the file. */
 int capture_wait_strangers(const struct capture_run *run, int timeout_ms, struct err *err) MUST_CHECK;

@@ -3,8 +3,8 @@
  * tree: the caller says what changed meanwhile (blob_capture_rescan), holds the writers for the last rescan,
  * and so gets the tree of one moment.
  *
- *   blob_capture_new -> blob_capture_scan -> blob_capture_rescan ... -> blob_capture_finish ->
- * blob_capture_free
+ *   blob_capture_new -> blob_capture_scan -> blob_capture_rescan ... -> blob_store_commit_begin ->
+ *   blob_capture_finish -> the catalog -> blob_store_commit_end -> blob_capture_free
  *
  * Everything about an entry is kept: type, mode, owner, mtime to the nanosecond, hard links, symlink targets,
  * device numbers, all xattrs (ACLs and capabilities are xattrs), holes. Access and change times are not.
@@ -49,7 +49,13 @@ int blob_capture_scan(struct blob_capture *capture, struct err *err) MUST_CHECK;
 int blob_capture_rescan(struct blob_capture *capture, const uint64_t *inodes, size_t count,
                         struct err *err) MUST_CHECK;
 
-/* Builds the image, stores it and syncs the store: it is durable when this returns 0. */
+/*
+ * Builds the image, stores it and syncs the store: it is durable when this returns 0. Where collections run
+ * (blob/gc.h) the caller is between blob_store_commit_begin and blob_store_commit_end, from before this call
+ * until the image is among the roots: this makes sure that its chunks are there, and no collection begins
+ * before it is a root. -ESTALE: one has removed chunks that this capture had read before. Then end the
+ * commit; a rescan, of nothing else if nothing else changed, stores them again; and finish again.
+ */
 int blob_capture_finish(struct blob_capture *capture, struct blob_capture_result *out,
                         struct err *err) MUST_CHECK;
 

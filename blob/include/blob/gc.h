@@ -42,7 +42,8 @@ struct blob_gc_result {
 
 /*
  * -EEXIST: one is under way. -ECANCELED. -ENOSPC: what could be removed without room was. An object of the
- * roots that cannot be read ends it (-EIO, -ENOENT) before anything is removed. Blocks as long as it takes.
+ * roots that cannot be read ends it (-EIO, -ENOENT) before anything is removed. `out` is what was done, also
+ * on failure. Blocks as long as it takes.
  */
 int blob_store_gc(struct blob_store *store, const struct blob_gc_roots *roots, size_t count,
                   const struct blob_gc_options *options, struct blob_gc_result *out,

@@ -23,6 +23,7 @@ struct fixture {
     struct catalog *catalog;
     struct runnings *runnings;
     struct sources *sources;
+    struct blob_store *store;
     struct captures *captures;
     struct engine_source *web;
     struct fake fake;
@@ -52,7 +53,9 @@ static void begin(void **state, struct fixture *f)
         runnings_new(NULL, f->catalog, &f->runnings, &err) < 0)
         fail_msg("%s", err.message);
     assert_int_equal(sources_new(f->catalog, &f->sources), 0);
-    if (captures_new(NULL, f->catalog, f->runnings, f->sources, f->snapshots_fd, 1, &f->captures, &err) < 0)
+    if (blob_store_open(f->scratch->fd, 1, &f->store, &err) < 0 ||
+        captures_new(f->store, f->catalog, f->runnings, f->sources, f->snapshots_fd, 1, &f->captures, &err) <
+            0)
         fail_msg("%s", err.message);
     f->web = sources_get(f->sources, "web", f->web_inode);
     assert_non_null(f->web);
@@ -65,6 +68,7 @@ static void end(struct fixture *f)
     engine_source_put(f->web);
     sources_free(f->sources);
     runnings_free(f->runnings);
+    blob_store_close(f->store);
     catalog_close(f->catalog);
     close(f->web_fd);
     close(f->snapshots_fd);
