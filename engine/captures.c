@@ -33,6 +33,8 @@ struct captures {
     struct request *cancelled; /* to be told */
     unsigned at_work;          /* jobs in JOB_CAPTURED */
     uint64_t last_number;
+    captures_made made; /* may be NULL */
+    void *made_arg;
     bool stop;
     unsigned threads_count;
     pthread_t threads[THREADS];
@@ -120,14 +122,19 @@ static void run_job(struct captures *c, struct job *job)
 {
     uint32_t running = 0;
     struct err err = {0};
+    int made = 0;
     int r = capture_unchanged(&c->parts, job->name, &running, &err);
     if (r == 0) {
         if (job->state != JOB_CAPTURED && !turn_to_capture(c, job))
             return;
-        r = capture_run(&c->parts, job->name, &job->control, &running, &err);
+        r = made = capture_run(&c->parts, job->name, &job->control, &running, &err);
     }
     const struct err none = {0};
+    char name[NAME_MAX_BYTES + 1];
+    memcpy(name, job->name, sizeof(name));
     finish_job(c, job, r < 0 ? 0 : running, r < 0 ? &err : &none);
+    if (made > 0 && c->made)
+        c->made(c->made_arg, name);
 }
 
 static void *work(void *arg)
@@ -202,6 +209,13 @@ void captures_free(struct captures *c)
     pthread_cond_destroy(&c->work);
     pthread_mutex_destroy(&c->lock);
     free(c);
+}
+
+void captures_watch(struct captures *c, captures_made made, void *arg)
+{
+    HOLD_LOCK(&c->lock);
+    c->made = made;
+    c->made_arg = arg;
 }
 
 /* Under the lock: the job of that name that a request can still join, or a new one. */

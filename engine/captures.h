@@ -17,6 +17,10 @@ struct captures;
 int captures_new(struct blob_store *store, struct catalog *catalog, struct runnings *runnings,
                  struct sources *sources, int snapshots_fd, int level, struct captures **out,
                  struct err *err) MUST_CHECK;
+/* `made` is called after a capture has made a new running snapshot of that source, on a thread of captures.
+ * Once, before the first request. */
+typedef void (*captures_made)(void *arg, const char *name);
+void captures_watch(struct captures *captures, captures_made made, void *arg);
 /* Cancels what is under way, calls every `done`, joins the threads. */
 void captures_free(struct captures *captures);
 

@@ -186,6 +186,12 @@ static int open_directory(struct engine *engine, const char *path, struct err *e
     return engine->snapshots_fd < 0 ? engine->snapshots_fd : 0;
 }
 
+static void show_collected(void *arg)
+{
+    struct engine *engine = arg;
+    fleet_notify(engine->fleet, ENGINE_STORE, 0);
+}
+
 static int open_parts(struct engine *e, const struct engine_options *options, struct err *err)
 {
     int level = options->level ? options->level : LEVEL_DEFAULT;
@@ -206,10 +212,15 @@ static int open_parts(struct engine *e, const struct engine_options *options, st
                                   .sources = e->sources,
                                   .snapshots_fd = e->snapshots_fd,
                                   .level = level};
+    if (r == 0)
+        r = collector_new(e->store, show_collected, e, &e->collector, err);
     if (r == 0 && !options->no_eager)
         r = eager_new(&parts, &e->eager, err);
     if (r < 0)
         return r;
+    collector_add_roots(e->collector, &(struct blob_gc_roots){.list = runnings_roots, .cookie = e->runnings});
+    if (e->keep > 0)
+        captures_watch(e->captures, runnings_keep_newest, e);
     struct fleet_options fleet = {.store_fd = e->store_fd,
                                   .store = e->store,
                                   .catalog = e->catalog,
@@ -217,7 +228,10 @@ static int open_parts(struct engine *e, const struct engine_options *options, st
                                   .captures = e->captures,
                                   .listen_host = options->listen_host,
                                   .listen_port = options->listen_port};
-    return fleet_new(&fleet, &e->fleet, err);
+    r = fleet_new(&fleet, &e->fleet, err);
+    if (r == 0)
+        collector_start(e->collector);
+    return r;
 }
 
 int engine_open(const struct engine_options *options, struct engine **out, struct err *err)
@@ -226,6 +240,7 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
     if (!engine)
         return err_set(err, ENOMEM, "%s: no memory", options->store_path);
     engine->store_fd = engine->lock_fd = engine->snapshots_fd = -1;
+    engine->keep = options->keep;
     int r = open_directory(engine, options->store_path, err);
     if (r == 0)
         r = open_parts(engine, options, err);
@@ -237,17 +252,20 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
     return 0;
 }
 
-/* The fleet asks the captures and these ask the rest: so they go in that order. */
+/* Collections tell the fleet, the fleet asks the captures, and these ask the rest: so they go in that order.
+ */
 void engine_close(struct engine *engine)
 {
     if (!engine)
         return;
     struct err err = {0};
     say_that_it_ends(engine->lock_fd);
+    collector_stop(engine->collector);
     if (engine->fleet)
         fleet_free(engine->fleet);
     eager_free(engine->eager);
     captures_free(engine->captures);
+    collector_free(engine->collector);
     runnings_free(engine->runnings);
     sources_free(engine->sources);
     if (engine->cache)

@@ -3,6 +3,7 @@
 struct cached {
     struct shared_image shared; /* first: what users hold points here */
     struct cached *next;        /* the last used one first */
+    struct blob_id content;
     size_t bytes;
     unsigned users;
     bool loading; /* by one of the users */
@@ -106,11 +107,11 @@ static void drop_user(struct image_cache *cache, struct cached *c)
 }
 
 /* The caller has added itself as a user. */
-static int load_into(struct image_cache *cache, struct cached *c, const struct blob_id *content)
+static int load_into(struct image_cache *cache, struct cached *c)
 {
     struct blob_image *image = NULL;
     struct err err = {0};
-    int r = load(cache->store, content, &image, &err);
+    int r = load(cache->store, &c->content, &image, &err);
     HOLD_LOCK(&cache->lock);
     c->loading = false;
     if (r < 0) {
@@ -127,7 +128,8 @@ static int load_into(struct image_cache *cache, struct cached *c, const struct b
     return r;
 }
 
-static struct cached *find_or_add(struct image_cache *cache, uint64_t number, bool *mine)
+static struct cached *find_or_add(struct image_cache *cache, uint64_t number, const struct blob_id *content,
+                                  bool *mine)
 {
     for (struct cached *c = cache->first; c; c = c->next)
         if (c->shared.number == number) {
@@ -139,6 +141,7 @@ static struct cached *find_or_add(struct image_cache *cache, uint64_t number, bo
     if (!c)
         return NULL;
     c->shared.number = number;
+    c->content = *content;
     c->users = 1;
     c->loading = true;
     link_first(cache, c);
@@ -146,31 +149,43 @@ static struct cached *find_or_add(struct image_cache *cache, uint64_t number, bo
     return c;
 }
 
-int image_cache_get(struct image_cache *cache, uint64_t number, const struct blob_id *content,
-                    struct shared_image **out, struct err *err)
+int image_cache_use(struct image_cache *cache, uint64_t number, const struct blob_id *content,
+                    struct image_use *out, struct err *err)
 {
-    bool mine = false;
-    struct cached *c = NULL;
-    {
-        HOLD_LOCK(&cache->lock);
-        c = find_or_add(cache, number, &mine);
-        while (c && !mine && c->loading)
-            pthread_cond_wait(&cache->loaded, &cache->lock);
-    }
-    if (!c)
-        return err_set(err, ENOMEM, "image %llu: no memory", (unsigned long long)number);
-    if (mine && load_into(cache, c, content) == 0) {
+    HOLD_LOCK(&cache->lock);
+    *out = (struct image_use){.mine = false};
+    out->cached = find_or_add(cache, number, content, &out->mine);
+    return out->cached ? 0 : err_set(err, ENOMEM, "image %llu: no memory", (unsigned long long)number);
+}
+
+int image_cache_load(struct image_cache *cache, const struct image_use *use, struct shared_image **out,
+                     struct err *err)
+{
+    struct cached *c = use->cached;
+    if (use->mine && load_into(cache, c) == 0) {
         *out = &c->shared;
         return 0;
     }
     HOLD_LOCK(&cache->lock);
+    while (!use->mine && c->loading)
+        pthread_cond_wait(&cache->loaded, &cache->lock);
     if (!c->failed) {
         *out = &c->shared;
         return 0;
     }
-    int r = err_set(err, c->err.code, "image %llu: %s", (unsigned long long)number, c->err.message);
+    int r = err_set(err, c->err.code, "image %llu: %s", (unsigned long long)c->shared.number, c->err.message);
     drop_user(cache, c);
     return r;
+}
+
+int image_cache_roots(struct image_cache *cache, blob_gc_root root, void *arg)
+{
+    HOLD_LOCK(&cache->lock);
+    int r = 0;
+    for (const struct cached *c = cache->first; c && r >= 0; c = c->next)
+        if (c->users > 0)
+            r = root(arg, &c->content);
+    return r < 0 ? r : 0;
 }
 
 void image_cache_put(struct image_cache *cache, struct shared_image *image)

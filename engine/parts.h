@@ -6,6 +6,7 @@
 #include "blob/store.h"
 #include "captures.h"
 #include "catalog.h"
+#include "collector.h"
 #include "eager.h"
 #include "engine/engine.h"
 #include "fleet.h"
@@ -24,6 +25,12 @@ struct engine {
     struct captures *captures;
     struct eager *eager; /* NULL: it is switched off */
     struct fleet *fleet;
+    struct collector *collector;
+    unsigned keep; /* running snapshots of a name, 0: all */
 };
+
+/* runnings_list.c. After a new one of that source: removes unused ones beyond those that are to be kept. A
+ * captures_made. */
+void runnings_keep_newest(void *engine, const char *name);
 
 #endif

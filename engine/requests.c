@@ -109,6 +109,21 @@ int engine_run(struct engine *engine, uint32_t slot, enum engine_verb verb, engi
     return 0;
 }
 
+int engine_collect(struct engine *engine, engine_done done, void *arg, uint64_t *request)
+{
+    uint64_t number = atomic_fetch_add(&engine->fleet->next_request, 1) + 1;
+    int r = collector_request(engine->collector, number, done, arg);
+    if (r == 0)
+        *request = number;
+    return r;
+}
+
+int engine_show_collected(struct engine *engine, struct buf *out, int64_t *changed_ns)
+{
+    collector_show(engine->collector, out, changed_ns);
+    return out->error;
+}
+
 static void cancel_task(struct loop_task *task)
 {
     struct request *r = CONTAINER_OF(task, struct request, task);
@@ -119,6 +134,8 @@ static void cancel_task(struct loop_task *task)
 
 void engine_cancel(struct engine *engine, uint64_t request)
 {
+    if (collector_cancel(engine->collector, request))
+        return;
     struct request *r = calloc(1, sizeof *r);
     if (!r)
         return; /* it goes on waiting: an interrupted caller may try again */

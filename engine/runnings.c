@@ -14,6 +14,7 @@ struct row {
 struct runnings {
     pthread_mutex_t lock;
     pthread_cond_t gone; /* a removal has ended */
+    struct blob_store *store;
     struct catalog *catalog;
     struct image_cache *images;
     struct row **by_id, **by_name; /* the same rows, sorted by id, and by name and n */
@@ -124,6 +125,7 @@ int runnings_new(struct blob_store *store, struct catalog *catalog, struct runni
         return err_set(err, ENOMEM, "no memory for the running snapshots");
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->gone, NULL);
+    t->store = store;
     t->catalog = catalog;
     int r = image_cache_new(store, RUNNINGS_IMAGES_BYTES, &t->images);
     if (r < 0)
@@ -207,15 +209,18 @@ uint32_t runnings_of_image(struct runnings *t, uint64_t image)
 
 int runnings_image_get(struct runnings *t, uint64_t image, struct shared_image **out, struct err *err)
 {
-    struct blob_id content;
+    struct image_use use;
     {
+        /* A collection sees it in the table or in use. */
         HOLD_LOCK(&t->lock);
         const struct row *row = row_of_image(t, image);
         if (!row)
             return err_set(err, ENOENT, "there is no image %" PRIu64 " any more", image);
-        content = row->running.content;
+        int r = image_cache_use(t->images, image, &row->running.content, &use, err);
+        if (r < 0)
+            return r;
     }
-    return image_cache_get(t->images, image, &content, out, err);
+    return image_cache_load(t->images, &use, out, err);
 }
 
 void runnings_image_put(struct runnings *t, struct shared_image *image)
@@ -259,6 +264,47 @@ size_t runnings_list(struct runnings *t, uint32_t after, struct catalog_running 
     return count;
 }
 
+size_t runnings_of_name(struct runnings *t, const char *name, uint64_t after, struct catalog_running *out,
+                        size_t max)
+{
+    HOLD_LOCK(&t->lock);
+    size_t count = 0;
+    for (size_t i = place_of_name(t, name, after + 1); i < t->count && count < max; i++) {
+        if (strcmp(t->by_name[i]->running.name, name) != 0)
+            break;
+        out[count++] = t->by_name[i]->running;
+    }
+    return count;
+}
+
+/* What the listing of roots needs. */
+struct listing {
+    blob_gc_root root;
+    void *arg;
+};
+
+static int list_row(void *arg, const struct catalog_running *running)
+{
+    const struct listing *to = arg;
+    return to->root(to->arg, &running->content);
+}
+
+/* The catalog's too: what it could not tell whether it has it, the table has not. */
+int runnings_roots(void *runnings, blob_gc_root root, void *arg, struct err *err)
+{
+    struct runnings *t = runnings;
+    struct listing to = {.root = root, .arg = arg};
+    int r = catalog_runnings(t->catalog, list_row, &to, err);
+    if (r < 0)
+        return r;
+    HOLD_LOCK(&t->lock);
+    for (size_t i = 0; i < t->count && r >= 0; i++)
+        r = root(arg, &t->by_id[i]->running.content);
+    if (r >= 0)
+        r = image_cache_roots(t->images, root, arg);
+    return r < 0 ? err_sys(err, -r, "the running snapshots cannot be listed") : 0;
+}
+
 static int removal_begin(struct runnings *t, uint32_t id, struct err *err)
 {
     HOLD_LOCK(&t->lock);
@@ -277,7 +323,9 @@ int runnings_remove(struct runnings *t, uint32_t id, struct err *err)
     int r = removal_begin(t, id, err);
     if (r < 0)
         return r;
-    r = catalog_running_remove(t->catalog, id, err);
+    do { /* on a full disk what is kept for it makes it possible */
+        r = catalog_running_remove(t->catalog, id, err);
+    } while (r == -ENOSPC && t->store && blob_store_give_room(t->store));
     HOLD_LOCK(&t->lock);
     struct row *row = row_of(t, id);
     if (row && r == 0)

@@ -2,6 +2,7 @@
 #ifndef ENGINE_RUNNINGS_H
 #define ENGINE_RUNNINGS_H
 
+#include "blob/gc.h"
 #include "blob/image.h"
 #include "blob/store.h"
 #include "catalog.h"
@@ -50,6 +51,13 @@ size_t runnings_newest(struct runnings *runnings, int64_t *created_ns);
 /* Those with an id above `after`, by id, up to `max`: their number. */
 size_t runnings_list(struct runnings *runnings, uint32_t after, struct catalog_running *out,
                      size_t max) MUST_CHECK;
+
+/* Those of a source with a number above `after`, by number. */
+size_t runnings_of_name(struct runnings *runnings, const char *name, uint64_t after,
+                        struct catalog_running *out, size_t max) MUST_CHECK;
+
+/* A list of blob/gc.h, its cookie being the runnings: the images of all, and those that are in use. */
+int runnings_roots(void *runnings, blob_gc_root root, void *arg, struct err *err) MUST_CHECK;
 
 /* From the table and the catalog. -ENOENT; -ENOTEMPTY while it is held. Blocks on the disk. */
 int runnings_remove(struct runnings *runnings, uint32_t id, struct err *err) MUST_CHECK;

@@ -79,7 +79,7 @@ static int locate(struct sender *s, uint32_t chunk, struct blob_place *out)
  */
 static uint32_t window_bytes(struct sender *s, const struct blob_place *first)
 {
-    uint64_t wanted = 0, window = 0;
+    uint64_t wanted = 0, window = first->record_bytes; /* this one, should it have moved meanwhile */
     uint32_t left = AHEAD_CHUNKS, strangers = 0;
     for (size_t i = s->ranges_first; i < s->ranges_count; i++) {
         for (uint32_t k = 0; k < s->ranges[i].count; k++) {
@@ -104,15 +104,28 @@ static uint32_t window_bytes(struct sender *s, const struct blob_place *first)
     return (uint32_t)window;
 }
 
-/* The block that the next chunk lies in: 1, 0 when all are in use, or -errno. */
-static int next_block(struct sender *s, const struct blob_place *place, struct pack_block **out)
+/* The block that the next chunk lies in: 1, 0 when all are in use, or -errno. A collection may have moved the
+ * chunk since it was located: then it is located again. */
+static int next_block(struct sender *s, struct blob_place *place, struct pack_block **out)
 {
-    *out = pack_blocks_find(s->pool->blocks, place->pack, place->offset_bytes, place->record_bytes);
-    if (*out)
-        return 1;
-    int rc = pack_blocks_read(s->pool->blocks, place->pack, place->offset_bytes, window_bytes(s, place), out,
-                              &s->err);
-    return rc < 0 ? rc : *out != NULL;
+    for (;;) {
+        *out = pack_blocks_find(s->pool->blocks, place->pack, place->offset_bytes, place->record_bytes);
+        if (*out)
+            return 1;
+        int rc = pack_blocks_read(s->pool->blocks, place->pack, place->offset_bytes, window_bytes(s, place),
+                                  out, &s->err);
+        if (rc >= 0)
+            return *out != NULL;
+        uint64_t gone = place->pack;
+        uint32_t chunk;
+        if (rc != -ENOENT || !peek(s, &chunk))
+            return rc;
+        rc = locate(s, chunk, place);
+        if (rc < 0)
+            return rc;
+        if (place->pack == gone)
+            return damaged(s, chunk, "lies in a pack that is not there");
+    }
 }
 
 static bool is_in(const struct pack_block *block, const struct blob_place *place)
@@ -219,6 +232,8 @@ static int hand_on_chunk(struct sender *s, const struct batch *b, const struct b
 static int hand_on_batch(struct sender *s, const struct batch *b)
 {
     int rc = 0;
+    if (b->count == 0) /* what was wanted of it has moved */
+        return 0;
     if (b->block->result == -ENODATA)
         return damaged(s, b->chunks[0].chunk, "lies beyond the end of its pack");
     if (b->block->result < 0)

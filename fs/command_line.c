@@ -1,6 +1,9 @@
 #include "command_line.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "mount_words.h"
@@ -131,6 +134,17 @@ static int make_absolute(char **path, struct err *err)
     return 0;
 }
 
+static bool parse_keep(const char *text, unsigned *out)
+{
+    char *end = NULL;
+    if (text[0] < '1' || text[0] > '9')
+        return false;
+    errno = 0;
+    unsigned long n = strtoul(text, &end, 10);
+    *out = (unsigned)n;
+    return errno == 0 && *end == '\0' && n <= INT_MAX;
+}
+
 static int check(struct options *options, struct err *err)
 {
     const char *listen = options->listen ? options->listen : LISTEN_DEFAULT;
@@ -139,9 +153,11 @@ static int check(struct options *options, struct err *err)
                        options->store ? "the mount point" : "the store");
     if (!options->store[0])
         return err_set(err, EINVAL, "the store's name is empty");
-    if (options->keep || options->fence)
-        return err_set(err, EINVAL, "the option %s comes with a later release; leave it out",
-                       options->keep ? "keep" : "fence");
+    if (options->fence)
+        return err_set(err, EINVAL, "the option fence comes with a later release; leave it out");
+    if (options->keep && !parse_keep(options->keep, &options->keep_runnings))
+        return err_set(err, EINVAL, "keep=%s: a number of running snapshots is wanted, 1 or more",
+                       options->keep);
     /* Measured with 3.18.3: an interrupt does not find its request, so that ^C would not end a load; and one
      * thread answers all of a processor's requests, so that an fsync holds up every stat. */
     if (options->io_uring)
@@ -262,24 +278,26 @@ void options_free(struct options *options)
 
 void options_usage(FILE *to)
 {
-    fputs("Usage: bladefs STORE MOUNTPOINT [-f] [-d] [-o OPTION,...]\n"
-          "The controller of a rack of blades, used through the filesystem that it mounts on MOUNTPOINT.\n"
-          "\n"
-          "  STORE                 directory of snapshots, chunks and catalog; made when it is not there\n"
-          "  -f                    stay in the foreground; else the daemon's log is STORE.log beside the "
-          "store\n"
-          "  -d                    debug: every request on stderr; implies -f\n"
-          "  -o listen=HOST:PORT   where agents dial in (" LISTEN_DEFAULT ")\n"
-          "  -o nonempty           mount over a directory that is not empty\n"
-          "  -o remount_stale      take over a mount point whose bladefs died; else that is refused\n"
-          "  -o noallow_other      for the user alone who mounts; the default where that is not root\n"
-          "  -o allow_other        for every user, as modes and ACLs say; root's default\n"
-          "  -o nopassthrough      reads and writes of snapshots go through this process, not around it\n"
-          "  -o noeager            capture snapshots when they are loaded, not in the background before\n"
-          "  -o suid,dev           let setuid bits and device nodes below the mount work on this machine\n"
-          "  -o ...                ro, noexec, noatime, sync, allow_root, fsname=, subtype=, max_read=, ...: "
-          "as elsewhere\n"
-          "  -h, --help            this text\n"
-          "  -V, --version         the version\n",
-          to);
+    fputs(
+        "Usage: bladefs STORE MOUNTPOINT [-f] [-d] [-o OPTION,...]\n"
+        "The controller of a rack of blades, used through the filesystem that it mounts on MOUNTPOINT.\n"
+        "\n"
+        "  STORE                 directory of snapshots, chunks and catalog; made when it is not there\n"
+        "  -f                    stay in the foreground; else the daemon's log is STORE.log beside the "
+        "store\n"
+        "  -d                    debug: every request on stderr; implies -f\n"
+        "  -o listen=HOST:PORT   where agents dial in (" LISTEN_DEFAULT ")\n"
+        "  -o keep=N             of a snapshot's running snapshots, the newest N stay (and what is in use); "
+        "else all do\n"
+        "  -o nonempty           mount over a directory that is not empty\n"
+        "  -o remount_stale      take over a mount point whose bladefs died; else that is refused\n"
+        "  -o noallow_other      for the user alone who mounts; the default where that is not root\n"
+        "  -o allow_other        for every user, as modes and ACLs say; root's default\n"
+        "  -o nopassthrough      reads and writes of snapshots go through this process, not around it\n"
+        "  -o suid,dev           let setuid bits and device nodes below the mount work on this machine\n"
+        "  -o ...                ro, noexec, noatime, sync, allow_root, fsname=, subtype=, max_read=, ...: "
+        "as elsewhere\n"
+        "  -h, --help            this text\n"
+        "  -V, --version         the version\n",
+        to);
 }

@@ -17,6 +17,7 @@ struct options {
     int users;               /* who may use the mount: one of OPTION_USERS_..., the last one that was said */
     bool fake;               /* mount -f: nothing is done */
     unsigned max_read_bytes; /* 0: libfuse's own */
+    unsigned keep_runnings;  /* of a name; 0: all */
     struct fuse_args args;   /* what is libfuse's */
 
     /* As they stand on the command line. */

@@ -56,6 +56,12 @@ int show_store_stats(struct fs *fs, uint64_t owner, struct buf *out, int64_t *ch
     return out->error;
 }
 
+int show_collected(struct fs *fs, uint64_t owner, struct buf *out, int64_t *changed_ns)
+{
+    (void)owner;
+    return engine_show_collected(fs->engine, out, changed_ns);
+}
+
 int size_log(struct fs *fs, uint64_t owner, uint64_t *size_bytes, int64_t *changed_ns)
 {
     return engine_log_stat(fs->engine, (uint32_t)owner, size_bytes, changed_ns);

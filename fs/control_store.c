@@ -71,3 +71,15 @@ int store_key(const struct control_write *write)
         log_warn("no new key was made: %s", err.message);
     return r;
 }
+
+int store_collect(const struct control_write *write)
+{
+    uint64_t request = 0;
+    if (strcmp(write->value, "gc") != 0)
+        return -EINVAL;
+    struct wait *wait = wait_new(write->fs->waits, write);
+    if (!wait)
+        return -ENOMEM;
+    int r = engine_collect(write->fs->engine, wait_done, wait, &request);
+    return wait_started(wait, r, request);
+}

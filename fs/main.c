@@ -81,6 +81,7 @@ static int run(struct options *options, const char *mountpoint, bool stale, stru
         .store_path = options->store,
         .listen_host = options->listen_host,
         .listen_port = options->listen_port,
+        .keep = options->keep_runnings,
         .no_eager = options->no_eager,
     };
     struct engine *engine = NULL;

@@ -198,7 +198,7 @@ struct wait *wait_new(struct waits *waits, const struct control_write *write)
     wait->req = write->req;
     wait->caller = fuse_req_ctx(write->req)->pid;
     wait->users = 2;
-    if (write->file && write->owner == ENGINE_ANY) {
+    if (write->file && write->file->row->place == PLACE_ANY) {
         HOLD_LOCK(&write->file->lock);
         write->file->users++;
         wait->file = write->file;

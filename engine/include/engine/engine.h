@@ -22,7 +22,8 @@ struct engine_options {
     const char *store_path;  /* made (0700) when it is not there */
     const char *listen_host; /* name or address */
     const char *listen_port;
-    unsigned keep; /* running snapshots to keep of a name, 0: all. Not used yet */
+    unsigned keep; /* when a new running snapshot is made, so many of its name stay: the newest, those that
+                      are used, and the one that the source equals. 0: all */
     int level;     /* zstd's; 0: 1 */
     bool no_eager; /* sources are captured for loads only, not in the background */
 };
@@ -154,6 +155,15 @@ int engine_load(struct engine *engine, uint32_t slot, const char *value, size_t 
 enum engine_verb { ENGINE_RUN_START, ENGINE_RUN_STOP, ENGINE_RUN_RESTART, ENGINE_UNLOAD };
 int engine_run(struct engine *engine, uint32_t slot, enum engine_verb verb, engine_done done, void *arg,
                uint64_t *request) MUST_CHECK;
+
+/*
+ * Removes from the store what no running snapshot needs: a request, too, `done` being called when that is
+ * over. -EEXIST: somebody else's is under way. Cancelled, it ends soon, with -EINTR; what it removed until
+ * then is removed.
+ */
+int engine_collect(struct engine *engine, engine_done done, void *arg, uint64_t *request) MUST_CHECK;
+/* What the last one, asked for or not, has done: `key value` lines, or "never". */
+int engine_show_collected(struct engine *engine, struct buf *out, int64_t *changed_ns) MUST_CHECK;
 
 /* Ends the wait of one request with -EINTR, and its load if nobody else waits for it and the blade was not
  * told to start yet; from then on the load goes to its end. An unknown number is ignored. */

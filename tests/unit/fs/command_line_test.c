@@ -182,7 +182,10 @@ static void what_cannot_be_is_refused(void **state)
         {"bladefs", "store", NULL},
         {"bladefs", "", "mnt", NULL},
         {"bladefs", "store", "mnt", "-o", "listen=nonsense", NULL},
-        {"bladefs", "store", "mnt", "-o", "keep=3", NULL},
+        {"bladefs", "store", "mnt", "-o", "keep=0", NULL},
+        {"bladefs", "store", "mnt", "-o", "keep=", NULL},
+        {"bladefs", "store", "mnt", "-o", "keep=3x", NULL},
+        {"bladefs", "store", "mnt", "-o", "keep=-3", NULL},
         {"bladefs", "store", "mnt", "-o", "fence=/bin/true", NULL},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
