@@ -29,6 +29,7 @@ static void on_change(void *arg, enum engine_topic topic, uint32_t slot)
         break;
     case ENGINE_RUNNINGS:
         fs->runnings_ns = now;
+        trees_forget_removed(fs->trees);
         break;
     case ENGINE_ANY_CHOICE:
     case ENGINE_STORE:
@@ -133,8 +134,8 @@ void fs_release(struct fs *fs)
     fs->lingering = NULL;
     cursors_free(fs->cursors);
     fs->cursors = NULL;
-    trees_free(fs->trees);
-    fs->trees = NULL;
+    if (fs->trees)
+        trees_end(fs->trees);
     if (fs->snapshots)
         node_put(fs->nodes, fs->snapshots);
     fs->snapshots = NULL;
@@ -149,6 +150,7 @@ void fs_free(struct fs *fs)
     if (!fs)
         return;
     fs_release(fs);
+    trees_free(fs->trees);
     waits_free(fs->waits);
     polls_free(fs->polls);
     opens_free(fs->opens);

@@ -28,15 +28,21 @@ static void free_tree(struct open_tree *tree)
     free(tree);
 }
 
-void trees_free(struct trees *trees)
+void trees_end(struct trees *trees)
 {
-    if (!trees)
-        return;
+    HOLD_LOCK(&trees->lock);
     while (trees->first) {
         struct open_tree *tree = trees->first;
         trees->first = tree->next;
         free_tree(tree);
     }
+}
+
+void trees_free(struct trees *trees)
+{
+    if (!trees)
+        return;
+    trees_end(trees);
     pthread_mutex_destroy(&trees->lock);
     free(trees);
 }
@@ -110,12 +116,43 @@ static struct open_tree *take_oldest(struct trees *trees)
     return tree;
 }
 
+static bool is_gone(const struct trees *trees, const struct open_tree *tree)
+{
+    struct engine_running running;
+    return engine_running_get(trees->engine, tree->running, &running) < 0;
+}
+
+/* Off the list: an unused tree whose running snapshot was removed, or NULL. */
+static struct open_tree *take_gone(struct trees *trees)
+{
+    for (struct open_tree **at = &trees->first; *at; at = &(*at)->next) {
+        struct open_tree *tree = *at;
+        if (tree->users > 0 || !is_gone(trees, tree))
+            continue;
+        *at = tree->next;
+        return tree;
+    }
+    return NULL;
+}
+
+void trees_forget_removed(struct trees *trees)
+{
+    struct open_tree *gone;
+    do {
+        pthread_mutex_lock(&trees->lock);
+        gone = take_gone(trees);
+        pthread_mutex_unlock(&trees->lock);
+        if (gone)
+            free_tree(gone);
+    } while (gone);
+}
+
 void tree_put(struct trees *trees, struct open_tree *tree)
 {
     struct open_tree *old = NULL;
     pthread_mutex_lock(&trees->lock);
     if (--tree->users == 0)
-        old = take_oldest(trees);
+        old = is_gone(trees, tree) ? take_gone(trees) : take_oldest(trees);
     pthread_mutex_unlock(&trees->lock);
     if (old)
         free_tree(old);

@@ -15,10 +15,16 @@ struct open_tree {
 };
 
 int trees_new(struct engine *engine, struct trees **out) MUST_CHECK;
+/* Gives back what it holds of the engine: nobody uses a tree, or will. */
+void trees_end(struct trees *trees);
 void trees_free(struct trees *trees);
 
 /* In use by the caller until tree_put. -ESTALE: there is no such running snapshot (any more). Blocks. */
 int tree_get(struct trees *trees, uint32_t running, struct open_tree **out) MUST_CHECK;
 void tree_put(struct trees *trees, struct open_tree *tree);
+
+/* Running snapshots were removed: trees of such that nobody uses are let go, others after their last use, so
+ * that a collection finds their chunks unused. */
+void trees_forget_removed(struct trees *trees);
 
 #endif
