@@ -89,8 +89,11 @@ int gc_mark(struct gc *gc, struct err *err)
         r = store_object_walk(gc->store, &gc->roots[i], BLOB_IMAGE_MAX_BYTES, take_id, gc, &content, err);
         if (r == 0)
             r = mark_image(gc, &content, err);
-        if (r < 0)
+        if (r < 0) {
+            gc->result.root_failed = true;
+            gc->result.failed_root = gc->roots[i];
             return r;
+        }
     }
     return 0;
 }

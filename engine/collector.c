@@ -16,8 +16,7 @@
 
 struct collector {
     struct blob_store *store;
-    void (*collected)(void *arg);
-    void *arg;
+    struct collector_events events;
     struct blob_gc_roots roots[COLLECTOR_ROOTS_MAX];
     size_t roots_count;
     bool joined; /* of who stops it */
@@ -50,15 +49,14 @@ static void set_cancel(struct collector *c, bool cancel)
     __atomic_store_n(&c->cancel, cancel, __ATOMIC_RELAXED);
 }
 
-int collector_new(struct blob_store *store, void (*collected)(void *arg), void *arg, struct collector **out,
+int collector_new(struct blob_store *store, const struct collector_events *events, struct collector **out,
                   struct err *err)
 {
     struct collector *c = calloc(1, sizeof(*c));
     if (!c)
         return err_set(err, ENOMEM, "no memory for collections");
     c->store = store;
-    c->collected = collected;
-    c->arg = arg;
+    c->events = *events;
     struct blob_store_stats stats;
     blob_store_stats(store, &stats);
     c->looked_at_bytes = stats.stored_bytes;
@@ -245,6 +243,11 @@ static void collect(struct collector *c)
     int64_t began_ms = clock_boot_ms();
     int r = blob_store_gc(c->store, c->roots, c->roots_count, &options, &result, &err);
     int64_t took_ms = clock_boot_ms() - began_ms;
+    char name[RUNNING_NAME_MAX_BYTES + 1];
+    if (r < 0 && result.root_failed && c->events.name(c->events.arg, &result.failed_root, name))
+        r = err_prefix(&err, "%s", name);
+    if (r == -ENOENT || r == -EBADMSG)
+        r = -(err.code = EIO); /* a chunk is missing: what was asked for is there */
     log_result(c->automatic, r, &result, &err, took_ms);
     bool tell;
     bool asked;
@@ -265,8 +268,8 @@ static void collect(struct collector *c)
         c->looked_at_bytes = stored_bytes(c);
         c->not_before_ms = clock_boot_ms() + took_ms * PAUSE_PART;
     }
-    if (tell && c->collected)
-        c->collected(c->arg);
+    if (tell)
+        c->events.collected(c->events.arg);
     if (asked)
         answer(c, r);
 }

@@ -12,8 +12,15 @@ struct collector;
 
 #define COLLECTOR_ROOTS_MAX 4
 
-/* `collected` (may be NULL) is called on the collector's thread after the result has changed. */
-int collector_new(struct blob_store *store, void (*collected)(void *arg), void *arg, struct collector **out,
+/* Called on the collector's thread. */
+struct collector_events {
+    void (*collected)(void *arg); /* the result has changed */
+    /* What people call that object; false: nobody knows. */
+    bool (*name)(void *arg, const struct blob_id *object, char out[RUNNING_NAME_MAX_BYTES + 1]);
+    void *arg;
+};
+
+int collector_new(struct blob_store *store, const struct collector_events *events, struct collector **out,
                   struct err *err) MUST_CHECK;
 /* Cancels what is under way and answers who waits; refuses what comes. NULL is allowed, of both. */
 void collector_stop(struct collector *collector);

@@ -192,6 +192,16 @@ static void show_collected(void *arg)
     fleet_notify(engine->fleet, ENGINE_STORE, 0);
 }
 
+static bool name_object(void *arg, const struct blob_id *object, char out[RUNNING_NAME_MAX_BYTES + 1])
+{
+    const struct engine *engine = arg;
+    struct catalog_running row;
+    if (!runnings_of_content(engine->runnings, object, &row))
+        return false;
+    running_name_format(out, row.name, row.n);
+    return true;
+}
+
 static int open_parts(struct engine *e, const struct engine_options *options, struct err *err)
 {
     int level = options->level ? options->level : LEVEL_DEFAULT;
@@ -213,7 +223,9 @@ static int open_parts(struct engine *e, const struct engine_options *options, st
                                   .snapshots_fd = e->snapshots_fd,
                                   .level = level};
     if (r == 0)
-        r = collector_new(e->store, show_collected, e, &e->collector, err);
+        r = collector_new(
+            e->store, &(struct collector_events){.collected = show_collected, .name = name_object, .arg = e},
+            &e->collector, err);
     if (r == 0 && !options->no_eager)
         r = eager_new(&parts, &e->eager, err);
     if (r < 0)

@@ -207,6 +207,17 @@ uint32_t runnings_of_image(struct runnings *t, uint64_t image)
     return row ? row->running.id : 0;
 }
 
+bool runnings_of_content(struct runnings *t, const struct blob_id *content, struct catalog_running *out)
+{
+    HOLD_LOCK(&t->lock);
+    for (size_t i = 0; i < t->count; i++)
+        if (blob_id_compare(&t->by_id[i]->running.content, content) == 0) {
+            *out = t->by_id[i]->running;
+            return true;
+        }
+    return false;
+}
+
 int runnings_image_get(struct runnings *t, uint64_t image, struct shared_image **out, struct err *err)
 {
     struct image_use use;

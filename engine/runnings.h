@@ -27,6 +27,10 @@ void runnings_release(struct runnings *runnings, uint32_t id);
 /* A running snapshot that still exists with this image number (0: none does). */
 uint32_t runnings_of_image(struct runnings *runnings, uint64_t image);
 
+/* One whose image is that object. */
+bool runnings_of_content(struct runnings *runnings, const struct blob_id *content,
+                         struct catalog_running *out);
+
 /*
  * The image of that number, parsed, from a small cache or the store: a counted reference for the caller.
  * Blocks on the disk. -ENOENT when no running snapshot has it.

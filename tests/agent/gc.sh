@@ -184,7 +184,6 @@ test_07_killed_while_it_collects() {
     rack_down
     rack_up
     within 20 state_is 1 running
-    within 20 state_is 2 running
     diff -r --no-dereference "$RACK_STATE/copy" "$M/running/$last"
 }
 

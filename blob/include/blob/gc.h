@@ -38,6 +38,8 @@ struct blob_gc_result {
     uint64_t freed_bytes; /* of packs, less what was copied */
     uint64_t moved_bytes;
     uint64_t packs_removed;
+    bool root_failed; /* this one could not be read */
+    struct blob_id failed_root;
 };
 
 /*

@@ -371,6 +371,75 @@ static void damaged_chunk_is_named(void **state)
     end_all(&f);
 }
 
+/* ---- with collections beside it ---- */
+
+struct collecting {
+    struct blob_store *store;
+    struct blob_id root;
+    bool stop;
+    unsigned rounds;
+    uint64_t moved_bytes;
+    int result;
+};
+
+static int list_root(void *cookie, blob_gc_root root, void *arg, struct err *err)
+{
+    const struct collecting *c = cookie;
+    return root(arg, &c->root) < 0 ? err_set(err, ENOMEM, "no memory") : 0;
+}
+
+static void *collect(void *arg)
+{
+    struct collecting *c = arg;
+    const struct blob_gc_options options = {.least_bytes = 0};
+    const struct blob_gc_roots roots = {.list = list_root, .cookie = c};
+    OWNED uint8_t *raw = calloc(1, CHUNK_BYTES);
+    uint32_t seed = 0;
+    while (raw && c->result == 0 && !__atomic_load_n(&c->stop, __ATOMIC_RELAXED)) {
+        struct blob_gc_result result;
+        struct blob_id id;
+        for (unsigned i = 0; i < CHUNKS / 2 && c->result >= 0; i++) {
+            for (size_t k = 0; k + 4 <= CHUNK_BYTES; k += 4)
+                le32_to(raw + k, (seed = seed * 1664525u + 1013904223u));
+            c->result = blob_store_put(c->store, NULL, raw, CHUNK_BYTES, &id, NULL);
+        }
+        if (c->result >= 0)
+            c->result = blob_store_gc(c->store, &roots, 1, &options, &result, NULL);
+        c->moved_bytes += c->result == 0 ? result.moved_bytes : 0;
+        c->rounds++;
+    }
+    return NULL;
+}
+
+static void chunks_move_while_they_are_sent(void **state)
+{
+    struct fixture f;
+    begin(state, &f);
+    const uint8_t *bytes;
+    size_t len_bytes = blob_image_bytes(f.target.image, &bytes);
+    struct collecting c = {.store = f.store};
+    assert_int_equal(blob_object_save(f.store, NULL, bytes, len_bytes, &c.root, NULL), 0);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, collect, &c), 0);
+    static struct wire_end end;
+    for (unsigned round = 0; round < 30 || __atomic_load_n(&c.rounds, __ATOMIC_RELAXED) < 5; round++) {
+        open_end(&f, &end, true);
+        assert_int_equal(want(&end, 0, CHUNKS), 0);
+        end.wanted = CHUNKS;
+        credit(&end, UINT64_C(1) << 30);
+        run(&f, 5000);
+        if (end.failed)
+            fail_msg("%s", end.err.message);
+        assert_int_equal(end.count, CHUNKS);
+        sender_stop(STEAL(end.sender));
+    }
+    __atomic_store_n(&c.stop, true, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    assert_int_equal(c.result, 0);
+    assert_true(c.moved_bytes > 0);
+    end_all(&f);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -379,6 +448,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(stops_in_the_middle, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(reads_are_shared, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(damaged_chunk_is_named, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(chunks_move_while_they_are_sent, scratch_make, scratch_remove),
     };
     int bad = cmocka_run_group_tests(tests, NULL, NULL);
     through_ring = true;
