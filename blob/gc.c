@@ -19,6 +19,24 @@ int gc_cancelled(const struct gc *gc, struct err *err)
     return 0;
 }
 
+int gc_sync(const struct gc *gc, struct err *err)
+{
+    int r;
+    do {
+        r = blob_store_sync(gc->store, err);
+    } while (r == -ENOSPC && blob_store_give_room(gc->store));
+    return r;
+}
+
+int gc_next_pack(const struct gc *gc, struct err *err)
+{
+    int r;
+    do {
+        r = store_next_pack(gc->store, err);
+    } while (r == -ENOSPC && blob_store_give_room(gc->store));
+    return r;
+}
+
 static void set_recording(struct blob_store *store, bool recording)
 {
     HOLD_LOCK(&store->index_lock);

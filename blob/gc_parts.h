@@ -42,6 +42,10 @@ struct gc {
 int gc_at(const struct gc *gc, enum gc_step step) MUST_CHECK;
 int gc_cancelled(const struct gc *gc, struct err *err) MUST_CHECK;
 
+/* On a full disk the room that is kept makes them possible. */
+int gc_sync(const struct gc *gc, struct err *err) MUST_CHECK;
+int gc_next_pack(const struct gc *gc, struct err *err) MUST_CHECK;
+
 /* gc_mark.c */
 int gc_list_roots(struct gc *gc, const struct blob_gc_roots *roots, size_t count, struct err *err) MUST_CHECK;
 int gc_mark(struct gc *gc, struct err *err) MUST_CHECK;

@@ -64,25 +64,6 @@ static bool current_is_worth_it(const struct gc *gc)
     return pack.dead_bytes > 0 && gc_is_worth_it(&pack);
 }
 
-/* On a full disk the room that is kept makes it possible. */
-static int end_current(const struct gc *gc, struct err *err)
-{
-    int r;
-    do {
-        r = store_next_pack(gc->store, err);
-    } while (r == -ENOSPC && blob_store_give_room(gc->store));
-    return r;
-}
-
-static int sync_all(const struct gc *gc, struct err *err)
-{
-    int r;
-    do {
-        r = blob_store_sync(gc->store, err);
-    } while (r == -ENOSPC && blob_store_give_room(gc->store));
-    return r;
-}
-
 static bool is_open(struct blob_store *store, uint32_t number)
 {
     HOLD_LOCK(&store->append_lock);
@@ -98,7 +79,7 @@ static int survey_pack(const struct gc *gc, uint32_t number, struct gc_pack *out
     if (is_open(gc->store, number))
         return 0;
     OWNED_BUF struct buf footer = BUF_EMPTY;
-    struct pack_trailer trailer;
+    struct pack_trailer trailer = {0};
     *out = (struct gc_pack){.number = number};
     int r = gc_read_footer(gc, number, &footer, &trailer, &out->file_bytes, err);
     if (r > 0)
@@ -123,9 +104,9 @@ int gc_survey(struct gc *gc, struct err *err)
     int r = 0;
     /* Not when it is only asked how much there is: each time would leave a small pack. */
     if (gc->options->least_bytes == 0 && current_is_worth_it(gc))
-        r = end_current(gc, err);
+        r = gc_next_pack(gc, err);
     if (r == 0)
-        r = sync_all(gc, err);
+        r = gc_sync(gc, err);
     OWNED uint32_t *numbers = NULL;
     size_t count = 0;
     if (r == 0)

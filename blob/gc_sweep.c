@@ -80,7 +80,7 @@ static bool must_stay(const struct gc *gc, uint32_t pack, const struct pack_entr
 static int empty_pack(struct gc *gc, struct batch *batch, uint32_t number, struct err *err)
 {
     struct emptied pack = {.number = number, .footer = BUF_EMPTY};
-    struct pack_trailer trailer;
+    struct pack_trailer trailer = {0};
     int r = gc_read_footer(gc, number, &pack.footer, &trailer, &pack.file_bytes, err);
     bool readable = r > 0;
     pack.count = readable ? trailer.count : 0;
@@ -118,15 +118,6 @@ static int64_t strip(struct gc *gc, const struct emptied *pack)
     return left;
 }
 
-static int sync_all(const struct gc *gc, struct err *err)
-{
-    int r;
-    do {
-        r = blob_store_sync(gc->store, err);
-    } while (r == -ENOSPC && blob_store_give_room(gc->store));
-    return r;
-}
-
 /* Copies what was touched since. The number of records copied. */
 static int64_t copy_rest(struct gc *gc, struct batch *batch, const struct emptied *pack, struct err *err)
 {
@@ -139,7 +130,7 @@ static int64_t copy_rest(struct gc *gc, struct batch *batch, const struct emptie
             return r;
         copied += r;
     }
-    int r = copied > 0 ? sync_all(gc, err) : 0;
+    int r = copied > 0 ? gc_sync(gc, err) : 0;
     return r < 0 ? r : copied;
 }
 
@@ -187,7 +178,7 @@ static int remove_batch(struct gc *gc, struct batch *batch, struct err *err)
 {
     int r = gc_at(gc, GC_COPIED);
     if (r == 0)
-        r = sync_all(gc, err);
+        r = gc_sync(gc, err);
     if (r == 0)
         r = gc_at(gc, GC_SYNCED);
     for (size_t i = 0; i < batch->count && r >= 0; i++) {
@@ -222,11 +213,7 @@ static int keep_last_number(const struct gc *gc, struct err *err)
     for (size_t i = 0; i < gc->pack_count; i++) {
         if (gc->packs[i].number != last || !gc_is_worth_it(&gc->packs[i]))
             continue;
-        int r;
-        do {
-            r = store_next_pack(store, err);
-        } while (r == -ENOSPC && blob_store_give_room(store));
-        return r;
+        return gc_next_pack(gc, err);
     }
     return 0;
 }

@@ -80,12 +80,11 @@ int store_file_get(struct blob_store *store, uint32_t number)
     }
 }
 
-/* Takes a file that nobody uses out of the table: its fd, to be closed. */
-static int take_out(struct blob_store *store, struct pack_file *file)
+/* Takes a file that nobody uses out of the table; its fd is to be closed. */
+static void take_out(struct blob_store *store, struct pack_file *file, int *close_fd)
 {
-    int fd = file->fd;
+    *close_fd = file->fd;
     *file = store->files[--store->file_count];
-    return fd;
 }
 
 void store_file_put(struct blob_store *store, uint32_t number)
@@ -94,7 +93,7 @@ void store_file_put(struct blob_store *store, uint32_t number)
     HOLD_LOCK(&store->files_lock);
     struct pack_file *file = find(store, number);
     if (file && file->users > 0 && --file->users == 0 && file->gone)
-        close_fd = take_out(store, file);
+        take_out(store, file, &close_fd);
 }
 
 void store_file_drop(struct blob_store *store, uint32_t number)
@@ -106,7 +105,7 @@ void store_file_drop(struct blob_store *store, uint32_t number)
     if (file && file->users > 0)
         file->gone = true;
     else if (file)
-        close_fd = take_out(store, file);
+        take_out(store, file, &close_fd);
 }
 
 void store_files_free(struct blob_store *store)

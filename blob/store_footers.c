@@ -101,7 +101,7 @@ int store_read_footer(uint32_t number, int fd, uint64_t pack_bytes, struct buf *
 static int load_footer(struct share *share, uint32_t number, int fd, uint64_t size, struct err *err)
 {
     OWNED_BUF struct buf footer = BUF_EMPTY;
-    struct pack_trailer trailer;
+    struct pack_trailer trailer = {0};
     int r = store_read_footer(number, fd, size, &footer, &trailer, err);
     if (r <= 0)
         return r;
