@@ -98,9 +98,12 @@ void blob_capture_rest(struct blob_capture *c)
     capture_close_dirs(c);
 }
 
-uint64_t blob_capture_inodes(const struct blob_capture *c)
+uint64_t blob_capture_bytes(const struct blob_capture *c)
 {
-    return c->n_live;
+    /* The names of an inode take some 40 bytes. */
+    return (uint64_t)c->cap_nodes * sizeof(struct capture_node) + (uint64_t)c->n_live * 40 +
+           (uint64_t)c->chunks.cap * (sizeof(struct blob_chunk) + sizeof(uint32_t)) +
+           (uint64_t)c->n_buckets * sizeof(uint32_t) + sizeof(*c);
 }
 
 void blob_capture_count_anew(struct blob_capture *c)

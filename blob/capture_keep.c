@@ -22,6 +22,19 @@ static bool keep_file(const struct blob_capture *c, const struct capture_node *n
     return all;
 }
 
+void blob_capture_touch(const struct blob_capture *c)
+{
+    for (uint32_t i = 0; i < c->n_nodes; i++) {
+        const struct capture_node *n = &c->nodes[i];
+        if (!n->live || !S_ISREG(n->mode))
+            continue;
+        if (n->whole)
+            (void)blob_store_touch(c->store, &c->chunks.list[n->has.chunk].id);
+        for (uint32_t k = 0; !n->whole && k < n->count; k++)
+            (void)blob_store_touch(c->store, &c->chunks.list[n->has.extents[k].chunk].id);
+    }
+}
+
 int capture_keep_chunks(struct blob_capture *c, struct err *err)
 {
     OWNED uint8_t *states = calloc((size_t)c->chunks.count + 1, sizeof(*states));

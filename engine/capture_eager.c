@@ -136,7 +136,7 @@ enum eager_result capture_eager(const struct capture_parts *parts, struct engine
     }
     r = do_step(&run, step, &err);
     capture_end(&run, r == -EAGAIN || r == -ENOMEM);
-    *kept = run.kept.blob && blob_capture_inodes(run.kept.blob) <= KEPT_INODES_EACH;
+    *kept = run.kept.blob && blob_capture_bytes(run.kept.blob) <= KEPT_BYTES_EACH;
     capture_keep(&run);
     return judge(&run, step, r, &err);
 }

@@ -158,7 +158,8 @@ static void log_result(const struct capture_run *run, const struct catalog_runni
              took_ms / 1000, (int)(took_ms % 1000), run->held_ms);
 }
 
-/* What was captured ahead becomes a running snapshot: 1 and its id; 0: it was changed, or all is new. */
+/* What was captured ahead becomes a running snapshot: its id and 1, or 2 when it is a new one; 0: it was
+ * changed. */
 static int take_prepared(struct capture_run *run, const struct catalog_running *prepared, uint32_t *running,
                          struct err *err)
 {
@@ -170,7 +171,7 @@ static int take_prepared(struct capture_run *run, const struct catalog_running *
         return r;
     log_result(run, prepared, &row, r > 0);
     *running = row.id;
-    return 1;
+    return r > 0 ? 2 : 1;
 }
 
 int capture_unchanged(const struct capture_parts *parts, const char *name, uint32_t *running, struct err *err)

@@ -28,8 +28,9 @@ void capture_control_destroy(struct capture_control *control);
 void capture_cancel(struct capture_control *control);
 bool capture_is_late(const struct capture_control *control);
 
-/* The running snapshot that the source equals, if nothing was written since: 1 and its id, held; 0: it must
- * be captured; -ENOENT, -EINVAL. Blocks on the catalog only. */
+/* The running snapshot that the source equals, if nothing was written since it was captured: its id, held,
+ * and 1, or 2 when it was made just now; 0: it must be captured; -ENOENT, -EINVAL. Blocks on the catalog
+ * only. */
 int capture_unchanged(const struct capture_parts *parts, const char *name, uint32_t *running,
                       struct err *err) MUST_CHECK;
 

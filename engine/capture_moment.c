@@ -51,12 +51,12 @@ int capture_begin(struct capture_run *run, struct capture_control *yields, struc
 
 void capture_keep(struct capture_run *run)
 {
-    if (run->kept.blob && blob_capture_inodes(run->kept.blob) > KEPT_INODES_EACH)
+    if (run->kept.blob && blob_capture_bytes(run->kept.blob) > KEPT_BYTES_EACH)
         blob_capture_free(STEAL(run->kept.blob));
     if (!run->kept.blob)
         cleanup_fd(&run->kept.tree_fd);
     source_capture_end(run->source, &run->kept);
-    sources_trim(run->parts->sources, KEPT_INODES_ALL);
+    sources_trim(run->parts->sources, KEPT_BYTES_ALL);
 }
 
 int capture_scan(struct capture_run *run, struct err *err)

@@ -11,9 +11,10 @@
 
 #define WRITERS_MS 5000 /* how long a file may stay open for writing, or one change last */
 
-/* A capture is kept for the next one if it has no more inodes than this, and so many of all are kept. */
-#define KEPT_INODES_EACH 200000u
-#define KEPT_INODES_ALL 400000u
+/* A capture is kept for the next one if it takes no more than this, and so much of all are kept: some 200
+ * bytes an inode. */
+#define KEPT_BYTES_EACH (48u << 20)
+#define KEPT_BYTES_ALL (96u << 20)
 
 struct capture_run {
     const struct capture_parts *parts;

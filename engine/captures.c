@@ -122,8 +122,8 @@ static void run_job(struct captures *c, struct job *job)
 {
     uint32_t running = 0;
     struct err err = {0};
-    int made = 0;
     int r = capture_unchanged(&c->parts, job->name, &running, &err);
+    int made = r == 2;
     if (r == 0) {
         if (job->state != JOB_CAPTURED && !turn_to_capture(c, job))
             return;

@@ -17,7 +17,7 @@
 struct collector {
     struct blob_store *store;
     struct collector_events events;
-    struct blob_gc_roots roots[COLLECTOR_ROOTS_MAX];
+    const struct blob_gc_roots *roots;
     size_t roots_count;
     bool joined; /* of who stops it */
 
@@ -102,17 +102,11 @@ void collector_free(struct collector *c)
     free(c);
 }
 
-void collector_add_roots(struct collector *c, const struct blob_gc_roots *roots)
+void collector_start(struct collector *c, const struct blob_gc_roots *roots, size_t count)
 {
     HOLD_LOCK(&c->lock);
-    if (c->roots_count == COLLECTOR_ROOTS_MAX)
-        abort(); /* without them something would be lost */
-    c->roots[c->roots_count++] = *roots;
-}
-
-void collector_start(struct collector *c)
-{
-    HOLD_LOCK(&c->lock);
+    c->roots = roots;
+    c->roots_count = count;
     c->started = true;
     pthread_cond_signal(&c->wake);
 }

@@ -10,8 +10,6 @@
 
 struct collector;
 
-#define COLLECTOR_ROOTS_MAX 4
-
 /* Called on the collector's thread. */
 struct collector_events {
     void (*collected)(void *arg); /* the result has changed */
@@ -26,10 +24,8 @@ int collector_new(struct blob_store *store, const struct collector_events *event
 void collector_stop(struct collector *collector);
 void collector_free(struct collector *collector);
 
-/* Who knows objects that must stay; before collector_start. */
-void collector_add_roots(struct collector *collector, const struct blob_gc_roots *roots);
-/* All who know some were added: from now on it collects. */
-void collector_start(struct collector *collector);
+/* From now on it collects. `roots` are all who know objects that must stay; borrowed. */
+void collector_start(struct collector *collector, const struct blob_gc_roots *roots, size_t count);
 
 /* 0: `done` will be called; -EEXIST: a collection is under way. */
 int collector_request(struct collector *collector, uint64_t request, engine_done done, void *arg) MUST_CHECK;

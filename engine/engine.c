@@ -230,7 +230,8 @@ static int open_parts(struct engine *e, const struct engine_options *options, st
         r = eager_new(&parts, &e->eager, err);
     if (r < 0)
         return r;
-    collector_add_roots(e->collector, &(struct blob_gc_roots){.list = runnings_roots, .cookie = e->runnings});
+    e->roots[0] = (struct blob_gc_roots){.list = runnings_roots, .cookie = e->runnings};
+    e->roots[1] = (struct blob_gc_roots){.list = sources_roots, .cookie = e->sources};
     if (e->keep > 0)
         captures_watch(e->captures, runnings_keep_newest, e);
     struct fleet_options fleet = {.store_fd = e->store_fd,
@@ -242,7 +243,7 @@ static int open_parts(struct engine *e, const struct engine_options *options, st
                                   .listen_port = options->listen_port};
     r = fleet_new(&fleet, &e->fleet, err);
     if (r == 0)
-        collector_start(e->collector);
+        collector_start(e->collector, e->roots, sizeof(e->roots) / sizeof(e->roots[0]));
     return r;
 }
 

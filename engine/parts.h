@@ -26,7 +26,8 @@ struct engine {
     struct eager *eager; /* NULL: it is switched off */
     struct fleet *fleet;
     struct collector *collector;
-    unsigned keep; /* running snapshots of a name, 0: all */
+    struct blob_gc_roots roots[2]; /* of collections */
+    unsigned keep;                 /* running snapshots of a name, 0: all */
 };
 
 /* runnings_list.c. After a new one of that source: removes unused ones beyond those that are to be kept. A

@@ -60,7 +60,7 @@ struct engine_source {
     struct engine_source *next; /* in the table; under sources->lock, and so is what follows */
     unsigned refs;
     struct engine_source *queue_next; /* of those that changed */
-    uint64_t kept_inodes;             /* in `kept`, which has a reference; and when it was kept */
+    uint64_t kept_bytes;              /* in `kept`, which has a reference; and when it was kept */
     int64_t kept_ms;
 
     /* Of the two locks, the source's is taken first. */

@@ -5,6 +5,7 @@
 #ifndef ENGINE_SOURCES_H
 #define ENGINE_SOURCES_H
 
+#include "blob/gc.h"
 #include "catalog.h"
 #include "engine/engine.h"
 
@@ -21,7 +22,10 @@ void sources_watch(struct sources *sources, void (*changed)(void *arg), void *ar
 /* One that changed since it was given out last; the reference is the caller's. NULL: none. */
 struct engine_source *sources_next_changed(struct sources *sources);
 
-/* Of captures that are kept, those that were used last, of `inodes_max` in all. */
-void sources_trim(struct sources *sources, uint64_t inodes_max);
+/* Of captures that are kept, those stay that were used last, of `bytes_max` in all. */
+void sources_trim(struct sources *sources, uint64_t bytes_max);
+
+/* As blob/gc.h's `list`: what captures hold that are kept, and what is prepared, stays. */
+int sources_roots(void *sources, blob_gc_root root, void *arg, struct err *err) MUST_CHECK;
 
 #endif

@@ -278,3 +278,54 @@ test_10_a_full_disk() {
     STORE=$RACK_STATE/store
     rack_up
 }
+
+# What was captured ahead stays, though no running snapshot has it; and what a capture remembers that a collection
+# took is stored again.
+test_11_what_was_captured_ahead_stays() {
+    settled() { [[ $(value eager_pending "$M/store/stats") == 0 ]]; }
+    version 20 9
+    within 20 settled
+    local stored removed
+    stored=$(value stored_bytes "$M/store/stats")
+    echo gc >"$M/store/gc"
+    echo app >"$M/blades/1/load"
+    (($(value stored_bytes "$M/store/stats") <= stored))
+    diff -r --no-dereference "$M/snapshots/app" "$M/running/$(<"$M/blades/1/load")"
+    # captured, and changed before anybody loads it: garbage, and the capture is kept
+    version 21 9
+    within 20 settled
+    version 22 9
+    within 20 settled
+    echo gc >"$M/store/gc"
+    removed=$(value removed_chunks "$M/store/gc")
+    ((removed > 20)) || { cat "$M/store/gc"; return 1; }
+    echo app >"$M/blades/1/load"
+    diff -r --no-dereference "$M/snapshots/app" "$M/running/$(<"$M/blades/1/load")"
+    # without any image: what is kept in memory holds it
+    echo app >"$M/blades/2/load"
+    echo x >"$M/snapshots/app/x"
+    exec 5>>"$M/snapshots/app/open"
+    echo gc >"$M/store/gc"
+    echo gc >"$M/store/gc"
+    exec 5>&-
+    echo app >"$M/blades/1/load"
+    diff -r --no-dereference "$M/snapshots/app" "$M/running/$(<"$M/blades/1/load")"
+}
+
+test_12_captures_ahead_and_collections_at_once() {
+    local i pid
+    while echo gc >"$M/store/gc"; do sleep 0.02; done 2>/dev/null &
+    pid=$!
+    for i in {30..44}; do
+        version "$i" 3
+        rm -f "$M/snapshots/app/part-$((i - 1))"
+        sleep "0.$((RANDOM % 9))"
+        ((i % 3)) || echo app >"$M/blades/1/load"
+        ((i % 3)) || diff -r --no-dereference "$M/snapshots/app" "$M/running/$(<"$M/blades/1/load")"
+        find "$M/running" -mindepth 1 -maxdepth 1 -exec rmdir {} + 2>/dev/null || true
+    done
+    kill "$pid"
+    wait "$pid" || true
+    echo app >"$M/blades/1/load"
+    diff -r --no-dereference "$M/snapshots/app" "$M/running/$(<"$M/blades/1/load")"
+}

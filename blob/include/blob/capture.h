@@ -70,8 +70,11 @@ void blob_capture_cancel(struct blob_capture *capture);
  */
 void blob_capture_rest(struct blob_capture *capture);
 void blob_capture_go_on(struct blob_capture *capture);
-/* How many inodes it remembers: some 200 bytes each. */
-uint64_t blob_capture_inodes(const struct blob_capture *capture);
+/* About how much memory it takes. */
+uint64_t blob_capture_bytes(const struct blob_capture *capture);
+/* What it holds stays in a collection that has begun (blob_store_touch): of one that rests, and that nobody
+ * uses meanwhile. */
+void blob_capture_touch(const struct blob_capture *capture);
 /* What is new is counted from here on: at first from the beginning. */
 void blob_capture_count_anew(struct blob_capture *capture);
 

@@ -9,6 +9,7 @@ struct fixture {
     unsigned collected; /* atomic */
     pthread_mutex_t lock;
     pthread_cond_t changed;
+    struct blob_gc_roots roots;
     bool hold;    /* who lists roots waits */
     bool listing; /* and does */
     int root_fault;
@@ -67,8 +68,8 @@ static void begin(void **state, struct fixture *f)
     if (blob_store_open(s->fd, 1, &f->store, &err) < 0 ||
         collector_new(f->store, &events, &f->collector, &err) < 0)
         fail_msg("%s", err.message);
-    collector_add_roots(f->collector, &(struct blob_gc_roots){.list = list, .cookie = f});
-    collector_start(f->collector);
+    f->roots = (struct blob_gc_roots){.list = list, .cookie = f};
+    collector_start(f->collector, &f->roots, 1);
 }
 
 static void end(struct fixture *f)

@@ -120,6 +120,7 @@ struct fixture {
     const struct scratch *scratch;
     int snapshots_fd, web_fd;
     uint64_t web_inode;
+    struct blob_store *store; /* for its lock around commits */
     struct catalog *catalog;
     struct runnings *runnings;
     struct sources *sources;
@@ -133,16 +134,18 @@ static void open_parts(struct fixture *f)
 {
     struct err err = {0};
     if (catalog_open(f->scratch->path, &f->catalog, &err) < 0 ||
-        runnings_new(NULL, f->catalog, &f->runnings, &err) < 0)
+        blob_store_open(f->scratch->fd, 1, &f->store, &err) < 0 ||
+        runnings_new(f->store, f->catalog, &f->runnings, &err) < 0)
         fail_msg("%s", err.message);
     assert_int_equal(sources_new(f->catalog, &f->sources), 0);
-    struct capture_parts parts = {.catalog = f->catalog,
+    struct capture_parts parts = {.store = f->store,
+                                  .catalog = f->catalog,
                                   .runnings = f->runnings,
                                   .sources = f->sources,
                                   .snapshots_fd = f->snapshots_fd,
                                   .level = 1};
-    if (eager_new(&parts, &f->eager, &err) < 0 ||
-        captures_new(NULL, f->catalog, f->runnings, f->sources, f->snapshots_fd, 1, &f->captures, &err) < 0)
+    if (eager_new(&parts, &f->eager, &err) < 0 || captures_new(f->store, f->catalog, f->runnings, f->sources,
+                                                               f->snapshots_fd, 1, &f->captures, &err) < 0)
         fail_msg("%s", err.message);
     f->web = sources_get(f->sources, "web", f->web_inode);
     assert_non_null(f->web);
@@ -155,6 +158,7 @@ static void close_parts(struct fixture *f)
     engine_source_put(f->web);
     sources_free(f->sources);
     runnings_free(f->runnings);
+    blob_store_close(f->store);
     catalog_close(f->catalog);
 }
 
