@@ -233,7 +233,7 @@ static int read_chunk(struct blob_store *store, const struct blob_id *id, struct
     }
 }
 
-static void set_aside(struct blob_store *store, const struct blob_id *id, const struct index_place *place)
+void store_set_aside(struct blob_store *store, const struct blob_id *id, const struct index_place *place)
 {
     {
         /* Not when it was stored anew meanwhile, or set aside by another reader. */
@@ -263,7 +263,7 @@ int blob_store_get(struct blob_store *store, const struct blob_id *id, void *raw
                        raw_bytes);
     int r = read_chunk(store, id, &place, in_tail, raw);
     if (r == -EBADMSG) {
-        set_aside(store, id, &place);
+        store_set_aside(store, id, &place);
         return err_set(err, EIO,
                        "chunk %s, at %" PRIu32 " in packs/%016" PRIx32
                        ".pack, is damaged: it is stored again when its content is captured again",
@@ -284,7 +284,7 @@ void blob_store_set_aside(struct blob_store *store, const struct blob_id *id)
      */
     OWNED uint8_t *raw = malloc(place.raw_bytes);
     if (raw && read_chunk(store, id, &place, in_tail, raw) == -EBADMSG)
-        set_aside(store, id, &place);
+        store_set_aside(store, id, &place);
 }
 
 /* ---- the whole ---- */

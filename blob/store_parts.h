@@ -9,6 +9,7 @@
  *   store_files.c   fds of packs
  *   store_reserve.c room that is kept for a full disk
  *   gc.c            collections; gc_mark.c what must stay, gc_sweep.c emptying and removing packs
+ *   fsck.c          checks; fsck_pack.c of one pack
  *   object.c        objects longer than a chunk, on top of put and get
  *
  * Locks, in the order in which they are taken: sync_lock, append_lock, then one of the short ones
@@ -151,6 +152,9 @@ void store_keep(struct blob_store *store, const struct blob_id *id);
  * -EBADMSG: it is damaged; -ENOENT: its pack is gone. */
 int store_check_record(struct blob_store *store, const struct blob_id *id, const struct index_place *place,
                        uint8_t *record, void *raw) MUST_CHECK;
+/* store.c: unless it lies elsewhere by now. */
+void store_set_aside(struct blob_store *store, const struct blob_id *id, const struct index_place *place);
+
 /* store.c: how long an object's list is, which nobody was told. -ENOENT. */
 int64_t store_raw_bytes(struct blob_store *store, const struct blob_id *id) MUST_CHECK;
 

@@ -282,6 +282,8 @@ test_10_a_full_disk() {
 # What was captured ahead stays, though no running snapshot has it; and what a capture remembers that a collection
 # took is stored again.
 test_11_what_was_captured_ahead_stays() {
+    within 20 blade_is_connected 1
+    within 20 blade_is_connected 2
     settled() { [[ $(value eager_pending "$M/store/stats") == 0 ]]; }
     version 20 9
     within 20 settled
@@ -313,6 +315,7 @@ test_11_what_was_captured_ahead_stays() {
 }
 
 test_12_captures_ahead_and_collections_at_once() {
+    within 20 blade_is_connected 1
     local i pid
     while echo gc >"$M/store/gc"; do sleep 0.02; done 2>/dev/null &
     pid=$!

@@ -1,0 +1,38 @@
+/* The inside of a check: fsck.c its order, fsck_pack.c one pack. */
+#ifndef BLOB_FSCK_PARTS_H
+#define BLOB_FSCK_PARTS_H
+
+#include "blob/fsck.h"
+#include "id_set.h"
+#include "store_parts.h"
+
+struct fsck_pack {
+    uint32_t number, count;
+    uint32_t *offsets; /* of the good records, ascending; owned */
+};
+
+struct blob_fsck {
+    struct blob_store *store;
+    const struct blob_fsck_options *options; /* while it runs */
+    struct fsck_pack *packs;                 /* by number */
+    size_t pack_count;
+    uint32_t last_number; /* of any pack when it began */
+    uint64_t all_bytes;
+    struct id_set bad; /* chunks that were set aside */
+    uint8_t *room;     /* BLOB_CHUNK_MAX_BYTES */
+    struct blob_fsck_result result;
+};
+
+void fsck_tell(struct blob_fsck *f, const struct blob_fsck_event *event);
+bool fsck_is_good(const struct blob_fsck *f, uint32_t pack, uint32_t offset_bytes);
+
+/* fsck_pack.c. -ENOENT is no fault: a collection removed it. */
+int64_t fsck_pack_size(struct blob_fsck *f, uint32_t number) MUST_CHECK;
+int fsck_check_pack(struct blob_fsck *f, struct fsck_pack *pack, struct err *err) MUST_CHECK;
+/* The number of entries; 0 where there is no footer to be trusted. */
+int64_t fsck_read_footer(struct blob_fsck *f, uint32_t number, struct buf *out, struct err *err) MUST_CHECK;
+/* The record takes the place of the chunk, if it has none. */
+int fsck_recover(struct blob_fsck *f, uint32_t number, const struct pack_entry *entry,
+                 struct err *err) MUST_CHECK;
+
+#endif
