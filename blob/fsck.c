@@ -68,7 +68,7 @@ static int list_packs(struct blob_fsck *f, struct err *err)
 {
     OWNED uint32_t *numbers = NULL;
     size_t count = 0;
-    int r = pack_io_list(&f->store->io, &numbers, &count, err);
+    int r = f->store->io.ops->list(f->store->io.packs, &numbers, &count, err);
     if (r < 0)
         return r;
     f->packs = calloc(count + 1, sizeof(*f->packs));

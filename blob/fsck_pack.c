@@ -7,8 +7,9 @@
 
 int64_t fsck_pack_size(struct blob_fsck *f, uint32_t number)
 {
-    OWNED_FD fd = pack_io_open_pack(&f->store->io, number, false);
-    return fd < 0 ? fd : pack_io_size(fd);
+    OWNED_READER reader = PACK_READER_NONE;
+    int r = pack_reader_open(&f->store->io, number, &reader);
+    return r < 0 ? r : pack_reader_size(&reader);
 }
 
 /* Whether it still takes records or a footer; then how much of it is written, all of it by now. */
@@ -29,8 +30,9 @@ static int is_open(struct blob_fsck *f, uint32_t number, uint32_t *written_bytes
 /* The whole pack; less where it is shorter. */
 static int read_pack(struct blob_fsck *f, uint32_t number, struct buf *out)
 {
-    OWNED_FD fd = pack_io_open_pack(&f->store->io, number, false);
-    int64_t size = fd < 0 ? fd : pack_io_size(fd);
+    OWNED_READER reader = PACK_READER_NONE;
+    int r = pack_reader_open(&f->store->io, number, &reader);
+    int64_t size = r < 0 ? r : pack_reader_size(&reader);
     if (size < 0)
         return (int)size;
     if (size > PACK_FILE_MAX_BYTES)
@@ -38,7 +40,7 @@ static int read_pack(struct blob_fsck *f, uint32_t number, struct buf *out)
     uint8_t *room = buf_room(out, (size_t)size + 1);
     if (!room)
         return -ENOMEM;
-    ssize_t n = fd_read_at(fd, room, (size_t)size, 0);
+    ssize_t n = pack_reader_read(&reader, room, (size_t)size, 0);
     if (n < 0)
         return (int)n;
     buf_grew(out, (size_t)n);
@@ -193,11 +195,12 @@ int fsck_check_pack(struct blob_fsck *f, struct fsck_pack *pack, struct err *err
 int64_t fsck_read_footer(struct blob_fsck *f, uint32_t number, struct buf *out, struct err *err)
 {
     struct pack_trailer trailer = {0};
-    OWNED_FD fd = pack_io_open_pack(&f->store->io, number, false);
-    int64_t size = fd < 0 ? fd : pack_io_size(fd);
+    OWNED_READER reader = PACK_READER_NONE;
+    int opened = pack_reader_open(&f->store->io, number, &reader);
+    int64_t size = opened < 0 ? opened : pack_reader_size(&reader);
     if (size < 0)
         return 0;
-    int r = store_read_footer(number, fd, (uint64_t)size, out, &trailer, err);
+    int r = store_read_footer(&reader, (uint64_t)size, out, &trailer, err);
     return r <= 0 ? r : (int64_t)trailer.count;
 }
 

@@ -27,11 +27,12 @@ bool gc_is_worth_it(const struct gc_pack *pack)
 int gc_read_footer(const struct gc *gc, uint32_t number, struct buf *out, struct pack_trailer *trailer,
                    uint32_t *file_bytes, struct err *err)
 {
-    OWNED_FD fd = pack_io_open_pack(&gc->store->io, number, false);
-    int64_t size = fd < 0 ? fd : pack_io_size(fd);
+    OWNED_READER pack = PACK_READER_NONE;
+    int r = pack_reader_open(&gc->store->io, number, &pack);
+    int64_t size = r < 0 ? r : pack_reader_size(&pack);
     if (size < 0)
         return err_sys(err, (int)-size, "packs/%016" PRIx32 ".pack in the store cannot be opened", number);
-    int r = store_read_footer(number, fd, (uint64_t)size, out, trailer, err);
+    r = store_read_footer(&pack, (uint64_t)size, out, trailer, err);
     *file_bytes = (uint32_t)size;
     return r;
 }
@@ -110,7 +111,7 @@ int gc_survey(struct gc *gc, struct err *err)
     OWNED uint32_t *numbers = NULL;
     size_t count = 0;
     if (r == 0)
-        r = pack_io_list(&gc->store->io, &numbers, &count, err);
+        r = gc->store->io.ops->list(gc->store->io.packs, &numbers, &count, err);
     if (r < 0)
         return r;
     gc->packs = calloc(count + 1, sizeof(*gc->packs));

@@ -155,7 +155,7 @@ static int let_go(struct gc *gc, struct batch *batch, const struct emptied *pack
 static int remove_pack(struct gc *gc, const struct emptied *pack, struct err *err)
 {
     struct blob_store *store = gc->store;
-    int r = pack_io_remove(&store->io, pack->number);
+    int r = store->io.ops->remove(store->io.packs, pack->number);
     if (r < 0 && r != -ENOENT)
         return err_sys(err, -r, "packs/%016" PRIx32 ".pack in the store cannot be removed", pack->number);
     store_file_drop(store, pack->number);
@@ -190,7 +190,7 @@ static int remove_batch(struct gc *gc, struct batch *batch, struct err *err)
         r = gc_at(gc, GC_REMOVED);
     if (r < 0)
         return r;
-    r = pack_io_sync_names(&gc->store->io);
+    r = gc->store->io.ops->sync(gc->store->io.packs);
     return r < 0 ? err_sys(err, -r, "the store's directory packs cannot be synced") : 0;
 }
 

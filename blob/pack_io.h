@@ -1,7 +1,8 @@
 /*
- * Packs as files: all that knows that a pack is a file, how it is named and which directory it is in. A pack
- * is written from its start to its end, read in ranges, listed by number, and never longer than an object
- * store likes: packs can move to one by another implementation of this.
+ * Where packs are kept: an interface. A pack is written from its start to its end, sealed, then only read, in
+ * ranges, and removed as a whole; it is listed by number, and never longer than an object store likes. The
+ * directory of a store (pack_dir.h) is one kind; another one needs `put`, `read`, `size`, `list` and `remove`
+ * of whole objects, and a journal of its own for the packs that still grow.
  */
 #ifndef BLOB_PACK_IO_H
 #define BLOB_PACK_IO_H
@@ -9,35 +10,70 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 
-struct pack_io {
-    int dirfd; /* STORE/packs, owned; -1 when closed */
+struct pack_grower; /* a pack that takes records: each kind has its own */
+
+/* All return 0 or more, or -errno; all but `begin_sync` and the `close`s may block. Any thread; a grower is
+ * one thread's at a time, but for `sync_records`. */
+struct pack_ops {
+    void (*close)(void *packs);
+
+    /* Packs, sealed or growing, by number. -ENOENT: there is none. */
+    /* All numbers, ascending; the caller frees `*numbers`. */
+    int (*list)(void *packs, uint32_t **numbers, size_t *count, struct err *err);
+    int64_t (*size)(void *packs, uint32_t number);
+    /* As fd_read_at: fewer bytes at the end only. */
+    ssize_t (*read)(void *packs, uint32_t number, void *out, size_t len_bytes, uint64_t offset);
+    /* An fd that reads the pack, the caller's, also when it is removed. NULL: they have none, as has a kind
+     * whose `fd` returns -EOPNOTSUPP. */
+    int (*fd)(void *packs, uint32_t number);
+    /* Not yet for good: see `sync`. Who reads it through an fd goes on. */
+    int (*remove)(void *packs, uint32_t number);
+    /* Which packs there are is on disk. */
+    int (*sync)(void *packs);
+    /* A whole sealed pack, on disk when it returns; one of that number that grew is replaced by it. -EEXIST:
+     * there is a sealed one. */
+    int (*put)(void *packs, uint32_t number, const void *bytes, size_t len_bytes);
+
+    /* Packs that grow. `anew`: it must not be there yet; else it must. */
+    int (*grow)(void *packs, uint32_t number, bool anew, struct pack_grower **out);
+    int (*write)(struct pack_grower *pack, const void *bytes, size_t len_bytes, uint64_t offset);
+    int (*cut)(struct pack_grower *pack, uint64_t at_bytes);
+    int (*sync_records)(struct pack_grower *pack);
+    void (*begin_sync)(struct pack_grower *pack); /* a hint */
+    /* The footer behind the records, which end at `at_bytes`: it need not be on disk. NULL: the whole pack is
+     * put. */
+    int (*seal)(struct pack_grower *pack, const void *footer, size_t footer_bytes, uint64_t at_bytes);
+    void (*close_grower)(struct pack_grower *pack);
 };
 
-#define PACK_NAME_BYTES sizeof("0123456789abcdef.pack")
+struct pack_io {
+    const struct pack_ops *ops;
+    void *packs; /* owned */
+};
 
-/* Opens STORE/packs, and makes it where it is not. Blocks. */
-int pack_io_open(struct pack_io *io, int store_dirfd, struct err *err) MUST_CHECK;
 void pack_io_close(struct pack_io *io);
 
-void pack_io_name(uint32_t number, char out[PACK_NAME_BYTES]);
+/* Seals a pack whose records are on disk. */
+int pack_io_seal(const struct pack_io *io, uint32_t number, struct pack_grower *pack, const void *footer,
+                 size_t footer_bytes, uint64_t at_bytes) MUST_CHECK;
 
-/* The numbers of all packs, ascending; the caller frees `*numbers`. Other files are not looked at. */
-int pack_io_list(const struct pack_io *io, uint32_t **numbers, size_t *count, struct err *err) MUST_CHECK;
+/* Several reads of one pack: through an fd where there is one. */
+struct pack_reader {
+    const struct pack_io *io;
+    uint32_t number;
+    int fd; /* -1: none */
+};
+#define PACK_READER_NONE ((struct pack_reader){.fd = -1})
+#define OWNED_READER __attribute__((cleanup(pack_reader_close))) struct pack_reader
 
-/* fds, the caller's. A pack that is made must not be there yet. */
-int pack_io_create(const struct pack_io *io, uint32_t number) MUST_CHECK;
-int pack_io_remove(const struct pack_io *io, uint32_t number) MUST_CHECK;
-int pack_io_open_pack(const struct pack_io *io, uint32_t number, bool writable) MUST_CHECK;
-
-/* base/fdio.h reads and writes; these are the rest. */
-int64_t pack_io_size(int fd) MUST_CHECK;
-int pack_io_cut(int fd, uint64_t at_bytes) MUST_CHECK;
-int pack_io_sync(int fd) MUST_CHECK;
-int pack_io_sync_names(const struct pack_io *io) MUST_CHECK;
-/* Lets the kernel begin to write back what was written, without waiting for it. */
-void pack_io_start_writeback(int fd);
+int pack_reader_open(const struct pack_io *io, uint32_t number, struct pack_reader *out) MUST_CHECK;
+int64_t pack_reader_size(const struct pack_reader *reader) MUST_CHECK;
+ssize_t pack_reader_read(const struct pack_reader *reader, void *out, size_t len_bytes,
+                         uint64_t offset) MUST_CHECK;
+void pack_reader_close(struct pack_reader *reader);
 
 #endif

@@ -132,6 +132,12 @@ int blob_store_pack_get(struct blob_store *store, uint64_t pack, struct err *err
     return fd;
 }
 
+ssize_t blob_store_pack_read(struct blob_store *store, uint64_t pack, void *out, size_t len_bytes,
+                             uint64_t offset)
+{
+    return pack <= UINT32_MAX ? store_file_read(store, (uint32_t)pack, out, len_bytes, offset) : -ENOENT;
+}
+
 void blob_store_pack_put(struct blob_store *store, uint64_t pack)
 {
     store_file_put(store, (uint32_t)pack);
@@ -156,11 +162,7 @@ static bool read_tail(struct blob_store *store, const struct index_place *place,
 /* -EBADMSG: damage, be it that the disk gives an error or less. -ENOENT: there is no such pack. */
 static int read_pack(struct blob_store *store, const struct index_place *place, uint8_t *record, size_t len)
 {
-    int fd = store_file_get(store, place->pack);
-    if (fd < 0)
-        return fd;
-    ssize_t n = fd_read_at(fd, record, len, place->offset_bytes);
-    store_file_put(store, place->pack);
+    ssize_t n = store_file_read(store, place->pack, record, len, place->offset_bytes);
     if (n == -EIO)
         log_error("packs/%016" PRIx32 ".pack in the store cannot be read at %" PRIu32 ": %s", place->pack,
                   place->offset_bytes, strerror(EIO));

@@ -28,10 +28,11 @@ int store_flush(struct blob_store *store, struct err *err)
     struct open_pack *p = store->current;
     if (!p || store->tail_bytes == 0)
         return 0;
-    int r = fd_write_at(p->fd, store->tail, store->tail_bytes, p->written_bytes);
+    const struct pack_ops *ops = store->io.ops;
+    int r = ops->write(p->file, store->tail, store->tail_bytes, p->written_bytes);
     if (r < 0) {
         /* The tail stays in memory and is written whole another time; half of it must not stay. */
-        if (pack_io_cut(p->fd, p->written_bytes) < 0)
+        if (ops->cut(p->file, p->written_bytes) < 0)
             log_warn("packs/%016" PRIx32 ".pack could not be cut after a write that failed", p->number);
         return err_sys(err, -r, "packs/%016" PRIx32 ".pack in the store cannot be written", p->number);
     }
@@ -45,14 +46,14 @@ int store_flush(struct blob_store *store, struct err *err)
     return 0;
 }
 
-int store_add_open_pack(struct blob_store *store, uint32_t number, int fd, uint32_t written_bytes,
-                        struct buf *entries, bool takes_more)
+int store_add_open_pack(struct blob_store *store, uint32_t number, struct pack_grower *file,
+                        uint32_t written_bytes, struct buf *entries, bool takes_more)
 {
     struct open_pack *p = calloc(1, sizeof(*p));
     if (!p)
         return -ENOMEM;
     p->number = number;
-    p->fd = fd;
+    p->file = file;
     p->written_bytes = written_bytes;
     p->full = !takes_more;
     p->dirty = true;
@@ -70,9 +71,9 @@ int store_add_open_pack(struct blob_store *store, uint32_t number, int fd, uint3
     return 0;
 }
 
-static void free_open_pack(struct open_pack *p)
+static void free_open_pack(const struct blob_store *store, struct open_pack *p)
 {
-    close(p->fd);
+    store->io.ops->close_grower(p->file);
     buf_free(&p->entries);
     free(p);
 }
@@ -82,7 +83,7 @@ void store_free_open_packs(struct blob_store *store)
     while (store->open) {
         struct open_pack *p = store->open;
         store->open = p->next;
-        free_open_pack(p);
+        free_open_pack(store, p);
     }
     store->current = NULL;
 }
@@ -91,7 +92,7 @@ void store_free_open_packs(struct blob_store *store)
 static int next_pack(struct blob_store *store, struct err *err)
 {
     if (store->current) {
-        pack_io_start_writeback(store->current->fd);
+        store->io.ops->begin_sync(store->current->file);
         store->current->full = true;
         store->full_packs++;
         store->current = NULL;
@@ -100,15 +101,17 @@ static int next_pack(struct blob_store *store, struct err *err)
     if (store->last_number >= UINT32_MAX - 1)
         return err_set(err, ENOSPC, "the store has no numbers for packs left");
     uint32_t number = store->last_number + 1;
-    OWNED_FD fd = pack_io_create(&store->io, number);
-    if (fd < 0)
-        return err_sys(err, -fd, "packs/%016" PRIx32 ".pack in the store cannot be made", number);
-    store->last_number = number;
-    struct buf entries = BUF_EMPTY;
-    int r = store_add_open_pack(store, number, fd, 0, &entries, true);
+    struct pack_grower *file = NULL;
+    int r = store->io.ops->grow(store->io.packs, number, true, &file);
     if (r < 0)
         return err_sys(err, -r, "packs/%016" PRIx32 ".pack in the store cannot be made", number);
-    steal_fd(&fd);
+    store->last_number = number;
+    struct buf entries = BUF_EMPTY;
+    r = store_add_open_pack(store, number, file, 0, &entries, true);
+    if (r < 0)
+        store->io.ops->close_grower(file);
+    if (r < 0)
+        return err_sys(err, -r, "packs/%016" PRIx32 ".pack in the store cannot be made", number);
     pack_header_encode(number, store->tail);
     store->tail_bytes = PACK_HEADER_BYTES;
     HOLD_LOCK(&store->index_lock);
@@ -231,17 +234,18 @@ static int sync_failed(struct blob_store *store, int error, struct err *err)
  * The footer is trusted at the next start, so it is written only when the records are on disk. It need not
  * be there itself: a pack without one is scanned.
  */
-static void seal(struct open_pack *p)
+static void seal(const struct blob_store *store, struct open_pack *p)
 {
     pack_footer_close(&p->entries, p->number, p->written_bytes);
     int r = p->entries.error;
     if (r == 0)
-        r = fd_write_at(p->fd, p->entries.bytes, p->entries.len_bytes, p->written_bytes);
+        r = pack_io_seal(&store->io, p->number, p->file, p->entries.bytes, p->entries.len_bytes,
+                         p->written_bytes);
     if (r == 0)
         return;
     log_warn("packs/%016" PRIx32 ".pack could not be sealed (errno %d): it is scanned at the next start",
              p->number, -r);
-    if (pack_io_cut(p->fd, p->written_bytes) < 0)
+    if (store->io.ops->cut(p->file, p->written_bytes) < 0)
         log_warn("packs/%016" PRIx32 ".pack could not be cut either", p->number);
 }
 
@@ -257,7 +261,7 @@ static void drop_sealed(struct blob_store *store)
         }
         *at = p->next;
         store->full_packs--;
-        free_open_pack(p);
+        free_open_pack(store, p);
     }
 }
 
@@ -284,16 +288,16 @@ int blob_store_sync(struct blob_store *store, struct err *err)
     }
     /* Puts go on: they add packs before `first` only. */
     for (struct open_pack *p = first; p; p = p->next) {
-        int r = p->syncing ? pack_io_sync(p->fd) : 0;
+        int r = p->syncing ? store->io.ops->sync_records(p->file) : 0;
         if (r < 0)
             return sync_failed(store, r, err);
     }
-    int r = names ? pack_io_sync_names(&store->io) : 0;
+    int r = names ? store->io.ops->sync(store->io.packs) : 0;
     if (r < 0)
         return sync_failed(store, r, err);
     for (struct open_pack *p = first; p; p = p->next)
         if (p->sealing)
-            seal(p);
+            seal(store, p);
     drop_sealed(store);
     return 0;
 }

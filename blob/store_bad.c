@@ -46,7 +46,7 @@ static void apply(struct blob_store *store, const uint8_t *line)
 int store_bad_load(struct blob_store *store, struct err *err)
 {
     OWNED_BUF struct buf list = BUF_EMPTY;
-    int r = file_read(store->io.dirfd, "bad", BAD_FILE_MAX_BYTES, &list);
+    int r = file_read(store->packs_fd, "bad", BAD_FILE_MAX_BYTES, &list);
     if (r == -ENOENT)
         return 0;
     if (r < 0)
@@ -61,7 +61,7 @@ int store_bad_load(struct blob_store *store, struct err *err)
     size_t lines = list.len_bytes / BAD_LINE_BYTES;
     for (size_t i = 1; i < lines; i++)
         apply(store, list.bytes + i * BAD_LINE_BYTES);
-    store->bad_fd = openat(store->io.dirfd, "bad", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    store->bad_fd = openat(store->packs_fd, "bad", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     if (store->bad_fd < 0)
         return err_sys(err, errno, "packs/bad in the store cannot be opened");
     store->bad_end_bytes = lines * BAD_LINE_BYTES; /* a torn line is written over */
@@ -71,7 +71,7 @@ int store_bad_load(struct blob_store *store, struct err *err)
 static int begin(struct blob_store *store)
 {
     if (store->bad_fd < 0)
-        store->bad_fd = openat(store->io.dirfd, "bad", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        store->bad_fd = openat(store->packs_fd, "bad", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (store->bad_fd < 0)
         return -errno;
     if (store->bad_end_bytes > 0)

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "base/fdio.h"
 #include "store_parts.h"
 
 #define IDLE_FILES_MAX 64 /* fds kept open; more only while so many are in use */
@@ -53,7 +54,8 @@ static int open_file(struct blob_store *store, uint32_t number)
             return file->fd;
         }
     }
-    OWNED_FD fd = pack_io_open_pack(&store->io, number, false);
+    const struct pack_ops *ops = store->io.ops;
+    OWNED_FD fd = ops->fd ? ops->fd(store->io.packs, number) : -EOPNOTSUPP;
     if (fd < 0)
         return fd;
     OWNED_FD close_fd = -1;
@@ -106,6 +108,19 @@ void store_file_drop(struct blob_store *store, uint32_t number)
         file->gone = true;
     else if (file)
         take_out(store, file, &close_fd);
+}
+
+ssize_t store_file_read(struct blob_store *store, uint32_t number, void *out, size_t len_bytes,
+                        uint64_t offset)
+{
+    int fd = store_file_get(store, number);
+    if (fd == -EOPNOTSUPP)
+        return store->io.ops->read(store->io.packs, number, out, len_bytes, offset);
+    if (fd < 0)
+        return fd;
+    ssize_t n = fd_read_at(fd, out, len_bytes, offset);
+    store_file_put(store, number);
+    return n;
 }
 
 void store_files_free(struct blob_store *store)

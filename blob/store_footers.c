@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/fdio.h"
 #include "store_parts.h"
 
 #define FOOTER_GUESS_BYTES (64u << 10) /* most footers come with the first read */
@@ -66,7 +65,7 @@ int store_index_entries(struct blob_store *store, uint32_t number, const uint8_t
     return index_entries(&all, number, entries, count, err);
 }
 
-int store_read_footer(uint32_t number, int fd, uint64_t pack_bytes, struct buf *out,
+int store_read_footer(const struct pack_reader *pack, uint64_t pack_bytes, struct buf *out,
                       struct pack_trailer *trailer, struct err *err)
 {
     if (pack_bytes < PACK_HEADER_BYTES + PACK_TRAILER_BYTES || pack_bytes > PACK_FILE_MAX_BYTES)
@@ -75,21 +74,21 @@ int store_read_footer(uint32_t number, int fd, uint64_t pack_bytes, struct buf *
     uint8_t *room = buf_room(out, have);
     if (!room)
         return err_sys(err, ENOMEM, "a pack's footer cannot be read");
-    if (fd_read_at(fd, room, have, pack_bytes - have) != (ssize_t)have ||
-        pack_trailer_decode(room + have - PACK_TRAILER_BYTES, pack_bytes, number, trailer) < 0)
+    if (pack_reader_read(pack, room, have, pack_bytes - have) != (ssize_t)have ||
+        pack_trailer_decode(room + have - PACK_TRAILER_BYTES, pack_bytes, pack->number, trailer) < 0)
         return 0;
     if (trailer->footer_bytes > have) {
         have = trailer->footer_bytes;
         room = buf_room(out, have);
         if (!room)
             return err_sys(err, ENOMEM, "a pack's footer cannot be read");
-        if (fd_read_at(fd, room, have, pack_bytes - have) != (ssize_t)have)
+        if (pack_reader_read(pack, room, have, pack_bytes - have) != (ssize_t)have)
             return 0;
     }
     size_t before = have - trailer->footer_bytes;
     int r = pack_footer_check(room + before, trailer);
     if (r == -EPROTONOSUPPORT)
-        return newer_format(number, err);
+        return newer_format(pack->number, err);
     if (r < 0)
         return 0;
     memmove(room, room + before, trailer->footer_bytes);
@@ -98,31 +97,32 @@ int store_read_footer(uint32_t number, int fd, uint64_t pack_bytes, struct buf *
 }
 
 /* 1: the footer was good and is indexed. 0: there is none to be trusted. */
-static int load_footer(struct share *share, uint32_t number, int fd, uint64_t size, struct err *err)
+static int load_footer(struct share *share, const struct pack_reader *pack, uint64_t size, struct err *err)
 {
     OWNED_BUF struct buf footer = BUF_EMPTY;
     struct pack_trailer trailer = {0};
-    int r = store_read_footer(number, fd, size, &footer, &trailer, err);
+    int r = store_read_footer(pack, size, &footer, &trailer, err);
     if (r <= 0)
         return r;
     share->entry_count += trailer.count;
-    r = index_entries(share, number, footer.bytes, trailer.count, err);
+    r = index_entries(share, pack->number, footer.bytes, trailer.count, err);
     return r < 0 ? r : 1;
 }
 
 /* Returns an enum pack_state, or -errno. */
 static int load_pack(struct share *share, uint32_t number, struct err *err)
 {
-    OWNED_FD fd = pack_io_open_pack(&share->store->io, number, false);
-    int64_t size = fd < 0 ? fd : pack_io_size(fd);
+    OWNED_READER pack = PACK_READER_NONE;
+    int r = pack_reader_open(&share->store->io, number, &pack);
+    int64_t size = r < 0 ? r : pack_reader_size(&pack);
     if (size < 0)
         return err_sys(err, (int)-size, "packs/%016" PRIx32 ".pack in the store cannot be opened", number);
     uint8_t header[PACK_HEADER_BYTES];
-    ssize_t n = fd_read_at(fd, header, sizeof(header), 0);
+    ssize_t n = pack_reader_read(&pack, header, sizeof(header), 0);
     int header_state = pack_header_check(header, n > 0 ? (size_t)n : 0, number);
     if (header_state == -EPROTONOSUPPORT)
         return newer_format(number, err);
-    int sealed = load_footer(share, number, fd, (uint64_t)size, err);
+    int sealed = load_footer(share, &pack, (uint64_t)size, err);
     if (sealed != 0)
         return sealed < 0 ? sealed : PACK_SEALED;
     return header_state == 0 ? PACK_OPEN : PACK_HEADERLESS;

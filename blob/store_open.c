@@ -7,6 +7,7 @@
 #include "base/fdio.h"
 #include "base/log.h"
 #include "compress.h"
+#include "pack_dir.h"
 #include "store_parts.h"
 
 #define READ_PIECE_BYTES 4096u
@@ -44,27 +45,27 @@ static int load_secret(int dirfd, bool has_packs, struct blob_secret *out, struc
 /* ---- packs without a footer ---- */
 
 /* Reads what can be read: zeros stand for the rest, and `*whole` becomes false. */
-static void read_pieces(int fd, uint8_t *bytes, size_t len_bytes, bool *whole)
+static void read_pieces(const struct pack_reader *pack, uint8_t *bytes, size_t len_bytes, bool *whole)
 {
     *whole = true;
-    if (fd_read_at(fd, bytes, len_bytes, 0) == (ssize_t)len_bytes)
+    if (pack_reader_read(pack, bytes, len_bytes, 0) == (ssize_t)len_bytes)
         return;
     for (size_t at = 0; at < len_bytes; at += READ_PIECE_BYTES) {
         size_t piece = len_bytes - at < READ_PIECE_BYTES ? len_bytes - at : READ_PIECE_BYTES;
-        if (fd_read_at(fd, bytes + at, piece, at) != (ssize_t)piece) {
+        if (pack_reader_read(pack, bytes + at, piece, at) != (ssize_t)piece) {
             memset(bytes + at, 0, piece);
             *whole = false;
         }
     }
 }
 
-static int mend(struct blob_store *store, uint32_t number, int fd, uint64_t size, bool header_is_good,
-                const struct pack_scan *scan, struct err *err)
+static int mend(struct blob_store *store, uint32_t number, struct pack_grower *file, uint64_t size,
+                bool header_is_good, const struct pack_scan *scan, struct err *err)
 {
     if (!header_is_good) {
         uint8_t header[PACK_HEADER_BYTES];
         pack_header_encode(number, header);
-        int r = fd_write_at(fd, header, sizeof(header), 0);
+        int r = store->io.ops->write(file, header, sizeof(header), 0);
         if (r < 0)
             return err_sys(err, -r, "packs/%016" PRIx32 ".pack in the store cannot be mended", number);
     }
@@ -72,7 +73,7 @@ static int mend(struct blob_store *store, uint32_t number, int fd, uint64_t size
         return 0;
     log_warn("packs/%016" PRIx32 ".pack: %" PRIu64 " bytes behind the last whole record were cut off", number,
              size - scan->records_end);
-    int r = pack_io_cut(fd, scan->records_end);
+    int r = store->io.ops->cut(file, scan->records_end);
     if (r < 0)
         return err_sys(err, -r, "packs/%016" PRIx32 ".pack in the store cannot be cut", number);
     store->cut_bytes += size - scan->records_end;
@@ -83,8 +84,9 @@ static int mend(struct blob_store *store, uint32_t number, int fd, uint64_t size
 static int scan_pack(struct blob_store *store, uint32_t number, bool is_last, bool header_is_good,
                      struct err *err)
 {
-    OWNED_FD fd = pack_io_open_pack(&store->io, number, true);
-    int64_t size = fd < 0 ? fd : pack_io_size(fd);
+    OWNED_READER pack = PACK_READER_NONE;
+    int r = pack_reader_open(&store->io, number, &pack);
+    int64_t size = r < 0 ? r : pack_reader_size(&pack);
     if (size < 0)
         return err_sys(err, (int)-size, "packs/%016" PRIx32 ".pack in the store cannot be opened", number);
     size_t len = size > PACK_RECORDS_MAX_BYTES ? PACK_RECORDS_MAX_BYTES : (size_t)size;
@@ -92,11 +94,11 @@ static int scan_pack(struct blob_store *store, uint32_t number, bool is_last, bo
     if (!bytes)
         return err_sys(err, ENOMEM, "a pack cannot be read");
     bool whole;
-    read_pieces(fd, bytes, len, &whole);
+    read_pieces(&pack, bytes, len, &whole);
 
     OWNED_BUF struct buf entries = BUF_EMPTY;
     struct pack_scan scan;
-    int r = pack_scan(&store->secret, bytes, len, &entries, &scan);
+    r = pack_scan(&store->secret, bytes, len, &entries, &scan);
     if (r == 0)
         r = store_index_entries(store, number, entries.bytes,
                                 (uint32_t)(entries.len_bytes / PACK_ENTRY_BYTES), err);
@@ -112,26 +114,31 @@ static int scan_pack(struct blob_store *store, uint32_t number, bool is_last, bo
         log_error("packs/%016" PRIx32 ".pack cannot be read everywhere: look at its disk", number);
         return 0; /* as it is, and nothing more goes into it */
     }
-    r = mend(store, number, fd, (uint64_t)size, header_is_good, &scan, err);
+    struct pack_grower *file = NULL;
+    r = store->io.ops->grow(store->io.packs, number, false, &file);
     if (r < 0)
-        return r;
+        return err_sys(err, -r, "packs/%016" PRIx32 ".pack in the store cannot be opened", number);
     bool takes_more =
         is_last && scan.records_end <= PACK_RECORDS_MAX_BYTES - BLOB_RECORD_MAX_BYTES && !scan.damaged_runs;
-    r = store_add_open_pack(store, number, fd, scan.records_end, &entries, takes_more);
+    r = mend(store, number, file, (uint64_t)size, header_is_good, &scan, err);
+    if (r == 0 && store_add_open_pack(store, number, file, scan.records_end, &entries, takes_more) < 0)
+        r = err_sys(err, ENOMEM, "packs/%016" PRIx32 ".pack cannot be taken up", number);
     if (r < 0)
-        return err_sys(err, -r, "packs/%016" PRIx32 ".pack cannot be taken up", number);
-    steal_fd(&fd);
-    return 0;
+        store->io.ops->close_grower(file);
+    return r;
 }
 
 static int load(struct blob_store *store, int dirfd, struct err *err)
 {
-    int r = pack_io_open(&store->io, dirfd, err);
+    store->packs_fd = pack_dir_open(dirfd, err);
+    int r = store->packs_fd < 0 ? store->packs_fd : 0;
+    if (r == 0 && !store->io.packs)
+        r = pack_dir_new(store->packs_fd, &store->io, err);
     if (r < 0)
         return r;
     OWNED uint32_t *numbers = NULL;
     size_t count = 0;
-    r = pack_io_list(&store->io, &numbers, &count, err);
+    r = store->io.ops->list(store->io.packs, &numbers, &count, err);
     if (r == 0)
         r = load_secret(dirfd, count > 0, &store->secret, err);
     if (r < 0)
@@ -169,18 +176,22 @@ static void init_commit_lock(pthread_rwlock_t *lock)
     pthread_rwlockattr_destroy(&attr);
 }
 
-int blob_store_open(int dirfd, int level, struct blob_store **out, struct err *err)
+int store_open_over(int dirfd, int level, struct pack_io *packs, struct blob_store **out, struct err *err)
 {
     struct blob_store *store = calloc(1, sizeof(*store));
     uint8_t *tail = malloc(TAIL_ROOM_BYTES);
     if (!store || !tail) {
         free(tail);
         free(store);
+        if (packs)
+            pack_io_close(packs);
         return err_sys(err, ENOMEM, "the store cannot be opened");
     }
     store->tail = tail;
     store->level = level;
-    store->io.dirfd = -1;
+    store->packs_fd = -1;
+    if (packs)
+        store->io = *packs;
     store->bad_fd = -1;
     store->reserve_fd = -1;
     pthread_mutex_init(&store->index_lock, NULL);
@@ -200,6 +211,11 @@ int blob_store_open(int dirfd, int level, struct blob_store **out, struct err *e
     return 0;
 }
 
+int blob_store_open(int dirfd, int level, struct blob_store **out, struct err *err)
+{
+    return store_open_over(dirfd, level, NULL, out, err);
+}
+
 void blob_store_close(struct blob_store *store)
 {
     if (!store)
@@ -217,6 +233,7 @@ void blob_store_close(struct blob_store *store)
     store_reserve_close(store);
     id_set_free(&store->touched);
     pack_io_close(&store->io);
+    cleanup_fd(&store->packs_fd);
     pthread_mutex_destroy(&store->index_lock);
     pthread_mutex_destroy(&store->append_lock);
     pthread_mutex_destroy(&store->sync_lock);

@@ -34,12 +34,12 @@
 /* A pack that takes records, or one that is full and neither synced nor sealed. */
 struct open_pack {
     uint32_t number;
-    int fd;
-    uint32_t written_bytes; /* in the file; under index_lock as well */
-    bool full;              /* no more records; to be sealed */
-    bool dirty;             /* written since it was synced */
-    bool syncing, sealing;  /* the running sync's own */
-    struct buf entries;     /* what its footer will be */
+    struct pack_grower *file; /* owned */
+    uint32_t written_bytes;   /* in the file; under index_lock as well */
+    bool full;                /* no more records; to be sealed */
+    bool dirty;               /* written since it was synced */
+    bool syncing, sealing;    /* the running sync's own */
+    struct buf entries;       /* what its footer will be */
     struct open_pack *next;
 };
 
@@ -52,6 +52,7 @@ struct pack_file {
 };
 
 struct blob_store {
+    int packs_fd; /* STORE/packs, owned */
     struct pack_io io;
     struct blob_secret secret;
     int level;
@@ -109,10 +110,10 @@ int store_move(struct blob_store *store, const struct blob_id *id, const struct 
 int store_next_pack(struct blob_store *store, struct err *err) MUST_CHECK;
 /* Writes the gathered records to their pack; under append_lock. */
 int store_flush(struct blob_store *store, struct err *err) MUST_CHECK;
-/* Adds an open pack (which takes over `fd` and `entries`); `takes_more`: the next records go there. Under
+/* Adds an open pack (which takes over `file` and `entries`); `takes_more`: the next records go there. Under
  * append_lock. */
-int store_add_open_pack(struct blob_store *store, uint32_t number, int fd, uint32_t written_bytes,
-                        struct buf *entries, bool takes_more) MUST_CHECK;
+int store_add_open_pack(struct blob_store *store, uint32_t number, struct pack_grower *file,
+                        uint32_t written_bytes, struct buf *entries, bool takes_more) MUST_CHECK;
 void store_free_open_packs(struct blob_store *store);
 
 /* store_footers.c. What the start found of a pack. */
@@ -125,7 +126,7 @@ enum pack_state {
 int store_load_footers(struct blob_store *store, const uint32_t *numbers, size_t count, uint8_t *states,
                        struct err *err) MUST_CHECK;
 /* The footer of a sealed pack, appended to `out`: 1 and what it says; 0: there is none to be trusted. */
-int store_read_footer(uint32_t number, int fd, uint64_t pack_bytes, struct buf *out,
+int store_read_footer(const struct pack_reader *pack, uint64_t pack_bytes, struct buf *out,
                       struct pack_trailer *trailer, struct err *err) MUST_CHECK;
 /* Takes a footer's entries into the index; a chunk that lies in a later place already stays there. */
 int store_index_entries(struct blob_store *store, uint32_t number, const uint8_t *entries, uint32_t count,
@@ -135,9 +136,17 @@ int store_index_entries(struct blob_store *store, uint32_t number, const uint8_t
 int store_bad_load(struct blob_store *store, struct err *err) MUST_CHECK;
 void store_bad_add(struct blob_store *store, const struct blob_id *id, uint32_t pack, uint32_t offset_bytes);
 
-/* store_files.c. An fd, the store's, until store_file_put. */
+/* store_open.c: blob_store_open with packs that are kept elsewhere than in STORE/packs. They are taken over,
+ * also on failure; NULL: in STORE/packs. */
+int store_open_over(int dirfd, int level, struct pack_io *packs, struct blob_store **out,
+                    struct err *err) MUST_CHECK;
+
+/* store_files.c. An fd, the store's, until store_file_put. -EOPNOTSUPP: these packs have none. */
 int store_file_get(struct blob_store *store, uint32_t number) MUST_CHECK;
 void store_file_put(struct blob_store *store, uint32_t number);
+/* Reads a range of a pack, through such an fd where there are any; as fd_read_at, or -ENOENT. */
+ssize_t store_file_read(struct blob_store *store, uint32_t number, void *out, size_t len_bytes,
+                        uint64_t offset) MUST_CHECK;
 /* The pack was removed: its fd goes with its last user. */
 void store_file_drop(struct blob_store *store, uint32_t number);
 void store_files_free(struct blob_store *store);

@@ -27,7 +27,7 @@ static void remove_it(struct blob_store *store)
         close(store->reserve_fd);
     store->reserve_fd = -1;
     store->reserve_bytes = 0;
-    if (unlinkat(store->io.dirfd, "reserve", 0) < 0 && errno != ENOENT)
+    if (unlinkat(store->packs_fd, "reserve", 0) < 0 && errno != ENOENT)
         log_warn("packs/reserve in the store cannot be removed (errno %d)", errno);
 }
 
@@ -36,7 +36,7 @@ void store_reserve_take(struct blob_store *store)
     HOLD_LOCK(&store->reserve_lock);
     if (store->reserve_fd < 0)
         store->reserve_fd =
-            openat(store->io.dirfd, "reserve", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+            openat(store->packs_fd, "reserve", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     struct stat st;
     if (store->reserve_fd < 0 || fstat(store->reserve_fd, &st) < 0)
         return;
@@ -46,7 +46,7 @@ void store_reserve_take(struct blob_store *store)
         return;
     }
     uint64_t missing_bytes = has_bytes < RESERVE_BYTES ? RESERVE_BYTES - has_bytes : 0;
-    if (there_is_room(store->io.dirfd, missing_bytes) &&
+    if (there_is_room(store->packs_fd, missing_bytes) &&
         fallocate(store->reserve_fd, 0, 0, RESERVE_BYTES) == 0)
         store->reserve_bytes = RESERVE_BYTES;
     else if (has_bytes < STEP_BYTES || st.st_size < STEP_BYTES)

@@ -16,7 +16,7 @@ struct owned_block {
     unsigned index, users;
     uint64_t used_at;
     uint32_t got_bytes;
-    int fd; /* borrowed while it is read */
+    int fd; /* borrowed while it is read, -1: the store reads */
 };
 
 struct pack_blocks {
@@ -106,7 +106,8 @@ static uint32_t good_bytes(const struct owned_block *b)
 
 static void be_ready(struct owned_block *b, int result)
 {
-    blob_store_pack_put(b->blocks->store, b->block.pack);
+    if (b->fd >= 0)
+        blob_store_pack_put(b->blocks->store, b->block.pack);
     b->blocks->reading--;
     b->blocks->read_bytes += b->got_bytes;
     b->block.result = result;
@@ -124,6 +125,18 @@ static ssize_t read_at_once(const struct owned_block *b)
     if (n < 0 && errno == EOPNOTSUPP && fstatfs(b->fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC)
         n = pread(b->fd, b->bytes, b->block.len_bytes, b->block.offset_bytes);
     return n;
+}
+
+/* Packs that are no files. -ENOENT, and the block is empty: the pack is gone. */
+static int read_through_store(struct owned_block *b)
+{
+    ssize_t n = blob_store_pack_read(b->blocks->store, b->block.pack, b->bytes, b->block.len_bytes,
+                                     b->block.offset_bytes);
+    b->got_bytes = n < 0 ? 0 : (uint32_t)n;
+    be_ready(b, n < 0 ? (int)n : b->got_bytes < b->block.len_bytes ? -ENODATA : 0);
+    if (n == -ENOENT)
+        b->block.len_bytes = 0;
+    return b->block.result;
 }
 
 static void submit(struct owned_block *b)
@@ -165,14 +178,21 @@ int pack_blocks_read(struct pack_blocks *blocks, uint64_t pack, uint32_t offset_
     if (!b)
         return 0;
     int fd = blob_store_pack_get(blocks->store, pack, err);
-    if (fd < 0)
+    if (fd < 0 && fd != -EOPNOTSUPP)
         return fd;
-    b->fd = fd;
+    b->fd = fd < 0 ? -1 : fd;
     b->got_bytes = 0;
     b->block = (struct pack_block){
         .bytes = b->bytes, .pack = pack, .offset_bytes = offset_bytes, .len_bytes = len_bytes};
     b->op.done = read_done;
     blocks->reading++;
+    if (b->fd < 0) {
+        int r = read_through_store(b);
+        if (r == -ENOENT)
+            return err_sys(err, ENOENT, "pack %llu of the store cannot be read", (unsigned long long)pack);
+        *out = use(blocks, b);
+        return 0;
+    }
     *out = use(blocks, b);
     ssize_t n = blocks->never_at_once ? 0 : read_at_once(b);
     if (n > 0)

@@ -18,7 +18,7 @@
 #include "blob/store.h"
 #include "index.h"
 #include "pack.h"
-#include "pack_io.h"
+#include "pack_dir.h"
 
 #define STORED_BYTES 8000u /* of a chunk, so that a pack holds as many as one of real content does */
 #define RAW_BYTES 16000u
@@ -160,9 +160,10 @@ static void in_memory(uint64_t count)
 /* Packs as a capture leaves them, sealed, but with holes for records. Returns the bytes written. */
 static uint64_t make_packs(int dirfd, uint64_t count)
 {
-    struct pack_io io = {.dirfd = -1};
+    struct pack_io io;
     struct err err = {0};
-    need(pack_io_open(&io, dirfd, &err) == 0, err.message);
+    OWNED_FD packs_fd = pack_dir_open(dirfd, &err);
+    need(packs_fd >= 0 && pack_dir_new(packs_fd, &io, &err) == 0, err.message);
     uint64_t written = 0;
     uint32_t number = 0;
     for (uint64_t first = 0; first < count; first += CHUNKS_A_PACK) {
@@ -180,10 +181,12 @@ static uint64_t make_packs(int dirfd, uint64_t count)
         pack_footer_close(&footer, ++number, records_end);
         uint8_t header[PACK_HEADER_BYTES];
         pack_header_encode(number, header);
-        OWNED_FD fd = pack_io_create(&io, number);
-        need(fd >= 0 && footer.error == 0 && fd_write_at(fd, header, sizeof(header), 0) == 0 &&
-                 fd_write_at(fd, footer.bytes, footer.len_bytes, records_end) == 0,
+        struct pack_grower *file = NULL;
+        need(footer.error == 0 && io.ops->grow(io.packs, number, true, &file) == 0 &&
+                 io.ops->write(file, header, sizeof(header), 0) == 0 &&
+                 io.ops->write(file, footer.bytes, footer.len_bytes, records_end) == 0,
              "a pack's writing");
+        io.ops->close_grower(file);
         written += footer.len_bytes;
     }
     pack_io_close(&io);

@@ -82,6 +82,10 @@ int blob_store_locate(struct blob_store *store, const struct blob_id *id, struct
  * May open a file. */
 int blob_store_pack_get(struct blob_store *store, uint64_t pack, struct err *err) MUST_CHECK;
 void blob_store_pack_put(struct blob_store *store, uint64_t pack);
+/* Reads a range of a pack, where blob_store_pack_get is -EOPNOTSUPP: packs that are no files. The bytes,
+ * fewer at its end only, or -errno. Blocks. */
+ssize_t blob_store_pack_read(struct blob_store *store, uint64_t pack, void *out, size_t len_bytes,
+                             uint64_t offset) MUST_CHECK;
 
 /* Tells that the record of `id` read from a pack was damaged: it is read again, and if that is so, set aside
  * and counted. Blocks. */

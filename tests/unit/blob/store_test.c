@@ -1,5 +1,6 @@
 /* What a store promises to those who put and get. */
 #include "golden.h"
+#include "pack_dir.h"
 #include "store_fixture.h"
 #include "store_parts.h"
 
@@ -308,8 +309,9 @@ static void the_later_of_many_packs_counts(void **state)
     enum { PACKS = 40, CHUNKS = 50 };
     struct fixture *f = *state;
     fixture_close(f);
-    struct pack_io io = {.dirfd = -1};
-    assert_int_equal(pack_io_open(&io, f->dirfd, NULL), 0);
+    struct pack_io io;
+    OWNED_FD packs_fd = pack_dir_open(f->dirfd, NULL);
+    assert_int_equal(pack_dir_new(packs_fd, &io, NULL), 0);
     for (unsigned number = 1; number <= PACKS; number++) {
         OWNED_BUF struct buf footer = BUF_EMPTY;
         uint32_t end = PACK_HEADER_BYTES;
@@ -322,9 +324,11 @@ static void the_later_of_many_packs_counts(void **state)
         pack_footer_close(&footer, number, end);
         uint8_t header[PACK_HEADER_BYTES];
         pack_header_encode(number, header);
-        OWNED_FD fd = pack_io_create(&io, number);
-        assert_int_equal(fd_write_at(fd, header, sizeof(header), 0), 0);
-        assert_int_equal(fd_write_at(fd, footer.bytes, footer.len_bytes, end), 0);
+        struct pack_grower *file = NULL;
+        assert_int_equal(io.ops->grow(io.packs, number, true, &file), 0);
+        assert_int_equal(io.ops->write(file, header, sizeof(header), 0), 0);
+        assert_int_equal(io.ops->write(file, footer.bytes, footer.len_bytes, end), 0);
+        io.ops->close_grower(file);
     }
     pack_io_close(&io);
     fixture_open(f);
