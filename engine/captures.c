@@ -35,6 +35,8 @@ struct captures {
     uint64_t last_number;
     captures_made made; /* may be NULL */
     void *made_arg;
+    unsigned telling; /* calls of it under way */
+    pthread_cond_t told;
     bool stop;
     unsigned threads_count;
     pthread_t threads[THREADS];
@@ -118,6 +120,24 @@ static bool turn_to_capture(struct captures *c, struct job *job)
     return true;
 }
 
+static void tell_made(struct captures *c, const char *name)
+{
+    captures_made made;
+    void *arg;
+    {
+        HOLD_LOCK(&c->lock);
+        made = c->made;
+        arg = c->made_arg;
+        c->telling += made != NULL;
+    }
+    if (!made)
+        return;
+    made(arg, name);
+    HOLD_LOCK(&c->lock);
+    if (--c->telling == 0)
+        pthread_cond_broadcast(&c->told);
+}
+
 static void run_job(struct captures *c, struct job *job)
 {
     uint32_t running = 0;
@@ -133,8 +153,8 @@ static void run_job(struct captures *c, struct job *job)
     char name[NAME_MAX_BYTES + 1];
     memcpy(name, job->name, sizeof(name));
     finish_job(c, job, r < 0 ? 0 : running, r < 0 ? &err : &none);
-    if (made > 0 && c->made)
-        c->made(c->made_arg, name);
+    if (made > 0)
+        tell_made(c, name);
 }
 
 static void *work(void *arg)
@@ -178,6 +198,7 @@ int captures_new(struct blob_store *store, struct catalog *catalog, struct runni
                                       .level = level};
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->work, NULL);
+    pthread_cond_init(&c->told, NULL);
     for (; c->threads_count < THREADS; c->threads_count++) {
         int r = pthread_create(&c->threads[c->threads_count], NULL, work, c);
         if (r != 0) {
@@ -207,6 +228,7 @@ void captures_free(struct captures *c)
     while (c->jobs)
         finish_job(c, c->jobs, 0, &err);
     pthread_cond_destroy(&c->work);
+    pthread_cond_destroy(&c->told);
     pthread_mutex_destroy(&c->lock);
     free(c);
 }
@@ -216,6 +238,8 @@ void captures_watch(struct captures *c, captures_made made, void *arg)
     HOLD_LOCK(&c->lock);
     c->made = made;
     c->made_arg = arg;
+    while (!made && c->telling > 0)
+        pthread_cond_wait(&c->told, &c->lock);
 }
 
 /* Under the lock: the job of that name that a request can still join, or a new one. */

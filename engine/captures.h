@@ -18,7 +18,7 @@ int captures_new(struct blob_store *store, struct catalog *catalog, struct runni
                  struct sources *sources, int snapshots_fd, int level, struct captures **out,
                  struct err *err) MUST_CHECK;
 /* `made` is called after a capture has made a new running snapshot of that source, on a thread of captures.
- * Once, before the first request. */
+ * NULL: from when this returns nobody is told. */
 typedef void (*captures_made)(void *arg, const char *name);
 void captures_watch(struct captures *captures, captures_made made, void *arg);
 /* Cancels what is under way, calls every `done`, joins the threads. */

@@ -277,6 +277,12 @@ static void *work(void *arg)
     return NULL;
 }
 
+int64_t collector_ended_ns(struct collector *c)
+{
+    HOLD_LOCK(&c->lock);
+    return c->any ? c->ended_ns : 0;
+}
+
 void collector_show(struct collector *c, struct buf *out, int64_t *changed_ns)
 {
     char when[32];

@@ -35,6 +35,7 @@ bool collector_cancel(struct collector *collector, uint64_t request);
 void collector_removed(struct collector *collector);
 
 /* The last result. */
+int64_t collector_ended_ns(struct collector *collector); /* 0: there was none */
 void collector_show(struct collector *collector, struct buf *out, int64_t *changed_ns);
 
 #endif

@@ -273,6 +273,8 @@ void engine_close(struct engine *engine)
         return;
     struct err err = {0};
     say_that_it_ends(engine->lock_fd);
+    if (engine->captures)
+        captures_watch(engine->captures, NULL, NULL);
     collector_stop(engine->collector);
     if (engine->fleet)
         fleet_free(engine->fleet);

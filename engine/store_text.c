@@ -62,10 +62,12 @@ int engine_show_store(struct engine *engine, struct buf *out, int64_t *changed_n
     buf_printf(out, "bad_chunks %" PRIu64 "\ncut_bytes %" PRIu64 "\n", stats.bad_chunks, stats.cut_bytes);
     buf_printf(out, "eager %s\neager_pending %zu\n", engine->eager ? "on" : "off",
                engine->eager ? eager_pending(engine->eager) : 0);
-    /* Every capture, removal and making of a snapshot passes by one of these. */
+    /* Every capture, removal, making of a snapshot and collection passes by one of these. */
     int64_t catalog_ns = change_of(engine->store_fd, "catalog.db-wal");
     int64_t snapshots_ns = change_of(engine->store_fd, "snapshots");
+    int64_t collected_ns = collector_ended_ns(engine->collector);
+    int64_t latest_ns = catalog_ns > snapshots_ns ? catalog_ns : snapshots_ns;
     if (changed_ns)
-        *changed_ns = catalog_ns > snapshots_ns ? catalog_ns : snapshots_ns;
+        *changed_ns = collected_ns > latest_ns ? collected_ns : latest_ns;
     return out->error;
 }
