@@ -11,7 +11,7 @@
 #define SETTLE_MS 20000 /* how long changes may go on after the scan */
 #define FEW_INODES 64   /* these are looked at with changes held */
 #define STRANGERS_PAUSE_MS 100
-#define FINISH_TRIES 5
+#define FINISH_TRIES 3
 
 static void set_late(struct capture_run *run, bool late)
 {
@@ -155,17 +155,12 @@ int capture_settle(struct capture_run *run, struct err *err)
     }
 }
 
-int capture_finish(struct capture_run *run, struct blob_capture_result *result, struct err *err)
+/* Within a commit: no collection begins, and one that is under way keeps what is stored. So what it has
+ * removed before is read again once, and then is there. */
+static int finish_in_commit(struct capture_run *run, struct blob_capture_result *result, struct err *err)
 {
-    struct blob_store *store = run->parts->store;
     for (int tries = 0; tries < FINISH_TRIES; tries++) {
-        int r = blob_store_commit_begin(store);
-        if (r < 0)
-            return err_sys(err, -r, "its image cannot be committed");
-        r = blob_capture_finish(run->kept.blob, result, err);
-        if (r == 0)
-            return 0;
-        blob_store_commit_end(store);
+        int r = blob_capture_finish(run->kept.blob, result, err);
         if (r != -ESTALE)
             return r == -EAGAIN ? -EIO : r;
         r = blob_capture_rescan(run->kept.blob, NULL, 0, err);
@@ -175,7 +170,18 @@ int capture_finish(struct capture_run *run, struct blob_capture_result *result, 
         if (r < 0)
             return r;
     }
-    return err_set(err, EIO, "its content is removed from the store as fast as it is stored; load again");
+    return err_set(err, EIO, "its content cannot be kept in the store; load again");
+}
+
+int capture_finish(struct capture_run *run, struct blob_capture_result *result, struct err *err)
+{
+    int r = blob_store_commit_begin(run->parts->store);
+    if (r < 0)
+        return err_sys(err, -r, "its image cannot be committed");
+    r = finish_in_commit(run, result, err);
+    if (r < 0)
+        blob_store_commit_end(run->parts->store);
+    return r;
 }
 
 int capture_wait_strangers(const struct capture_run *run, int timeout_ms, struct err *err)

@@ -260,7 +260,8 @@ static void collect(struct collector *c)
         }
         c->busy = false;
         c->looked_at_bytes = stored_bytes(c);
-        c->not_before_ms = clock_boot_ms() + took_ms * PAUSE_PART;
+        if (c->automatic)
+            c->not_before_ms = clock_boot_ms() + took_ms * PAUSE_PART;
     }
     if (tell)
         c->events.collected(c->events.arg);

@@ -110,16 +110,17 @@ test_05_loads_and_captures_go_on() {
     local n last old
     (
         while [[ ! -e $RACK_STATE/enough ]]; do
-            bash -c "echo gc >'$M/store/gc'" || touch "$RACK_STATE/gc-failed"
+            bash -c "echo gc >'$M/store/gc'" || { touch "$RACK_STATE/gc-failed" && break; }
         done
     ) &
     local collecting=$!
+    trap 'touch "$RACK_STATE/enough"' EXIT
     for n in $(seq 1 12); do
         version "$n" 3
-        echo app >"$M/blades/1/load"
+        echo app >"$M/blades/1/load" || { cat "$M/blades/1/error" && false; }
         last=$(<"$M/blades/1/load")
         diff -r --no-dereference "$M/snapshots/app" "$M/running/$last"
-        echo "$last" >"$M/blades/2/load"
+        echo "$last" >"$M/blades/2/load" || { cat "$M/blades/2/error" && false; }
         ((n % 3)) || rm "$M/snapshots/app"/part-*
         for old in "$M"/running/app@*; do
             rmdir "$old" 2>/dev/null || true

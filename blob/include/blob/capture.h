@@ -53,8 +53,9 @@ int blob_capture_rescan(struct blob_capture *capture, const uint64_t *inodes, si
  * Builds the image, stores it and syncs the store: it is durable when this returns 0. Where collections run
  * (blob/gc.h) the caller is between blob_store_commit_begin and blob_store_commit_end, from before this call
  * until the image is among the roots: this makes sure that its chunks are there, and no collection begins
- * before it is a root. -ESTALE: one has removed chunks that this capture had read before. Then end the
- * commit; a rescan, of nothing else if nothing else changed, stores them again; and finish again.
+ * before it is a root. -ESTALE: one has removed chunks that this capture had read before. Then, within the
+ * same commit, a rescan, of nothing else if nothing else changed, stores them again, and what is stored now
+ * stays; and finish again.
  */
 int blob_capture_finish(struct blob_capture *capture, struct blob_capture_result *out,
                         struct err *err) MUST_CHECK;

@@ -406,7 +406,7 @@ static void *collect(void *arg)
         if (c->result >= 0)
             c->result = blob_store_gc(c->store, &roots, 1, &options, &result, NULL);
         c->moved_bytes += c->result == 0 ? result.moved_bytes : 0;
-        c->rounds++;
+        __atomic_add_fetch(&c->rounds, 1, __ATOMIC_RELAXED);
     }
     return NULL;
 }
