@@ -12,8 +12,9 @@ int64_t fsck_pack_size(struct blob_fsck *f, uint32_t number)
     return r < 0 ? r : pack_reader_size(&reader);
 }
 
-/* Whether it still takes records or a footer; then how much of it is written, all of it by now. */
-static int is_open(struct blob_fsck *f, uint32_t number, uint32_t *written_bytes)
+/* Whether it still takes records or a footer; then how much of it is written, all of it by now, and what its
+ * footer would be. */
+static int is_open(struct blob_fsck *f, uint32_t number, uint32_t *written_bytes, struct buf *entries)
 {
     struct blob_store *store = f->store;
     HOLD_LOCK(&store->append_lock);
@@ -22,7 +23,8 @@ static int is_open(struct blob_fsck *f, uint32_t number, uint32_t *written_bytes
             continue;
         int r = p == store->current ? store_flush(store, NULL) : 0;
         *written_bytes = p->written_bytes;
-        return r < 0 ? r : 1;
+        buf_put(entries, p->entries.bytes, p->entries.len_bytes);
+        return r < 0 ? r : entries->error ? entries->error : 1;
     }
     return 0;
 }
@@ -144,8 +146,9 @@ static int64_t find_footer(uint32_t number, const struct buf *bytes, struct pack
     return r < 0 ? r : (int64_t)trailer->records_end;
 }
 
+/* `written_bytes`, `entries`: of one that grows, else 0. */
 static int check_bytes(struct blob_fsck *f, struct fsck_pack *pack, const struct buf *bytes,
-                       uint32_t written_bytes, struct err *err)
+                       uint32_t written_bytes, const struct buf *entries, struct err *err)
 {
     struct pack_trailer trailer = {0};
     int64_t footer_at = -EBADMSG;
@@ -162,8 +165,9 @@ static int check_bytes(struct blob_fsck *f, struct fsck_pack *pack, const struct
     struct blob_fsck_event event = {.fault = BLOB_FSCK_FOOTER, .pack = pack->number};
     if (footer_at >= 0)
         return check_footer(f, pack, bytes->bytes + footer_at, trailer.count, err);
-    if (written_bytes == 0)
-        fsck_tell(f, &event);
+    if (written_bytes > 0)
+        return check_footer(f, pack, entries->bytes, (uint32_t)(entries->len_bytes / PACK_ENTRY_BYTES), err);
+    fsck_tell(f, &event);
     event.fault = BLOB_FSCK_BYTES;
     event.offset_bytes = (uint32_t)first_damage;
     if (first_damage > 0)
@@ -174,8 +178,9 @@ static int check_bytes(struct blob_fsck *f, struct fsck_pack *pack, const struct
 int fsck_check_pack(struct blob_fsck *f, struct fsck_pack *pack, struct err *err)
 {
     OWNED_BUF struct buf bytes = BUF_EMPTY;
+    OWNED_BUF struct buf entries = BUF_EMPTY;
     uint32_t written_bytes = 0;
-    int r = is_open(f, pack->number, &written_bytes);
+    int r = is_open(f, pack->number, &written_bytes, &entries);
     if (r >= 0)
         r = read_pack(f, pack->number, &bytes);
     if (r == -ENOENT)
@@ -189,7 +194,7 @@ int fsck_check_pack(struct blob_fsck *f, struct fsck_pack *pack, struct err *err
     }
     f->result.packs++;
     f->result.bytes += bytes.len_bytes;
-    return check_bytes(f, pack, &bytes, written_bytes, err);
+    return check_bytes(f, pack, &bytes, written_bytes, &entries, err);
 }
 
 int64_t fsck_read_footer(struct blob_fsck *f, uint32_t number, struct buf *out, struct err *err)
