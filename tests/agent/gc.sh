@@ -209,6 +209,7 @@ test_09_keep() {
     rack_down
     rack_up -o keep=2
     within 20 state_is 1 running
+    within 20 blade_is_connected 2
     mkdir "$M/snapshots/kept"
     echo unused >"$M/snapshots/kept/file"
     for n in 1 2 3 4 5; do
@@ -278,6 +279,8 @@ test_10_a_full_disk() {
     umount "$RACK_STATE/small"
     STORE=$RACK_STATE/store
     rack_up
+    blade_start 1
+    blade_start 2
 }
 
 # What was captured ahead stays, though no running snapshot has it; and what a capture remembers that a collection
