@@ -160,17 +160,18 @@ static int open_snapshots(const char *path, int store_fd, struct err *err)
     return steal_fd(&fd);
 }
 
-/* The directory is made when it is absent, checked, and locked before anything is written. */
-static int open_directory(struct engine *engine, const char *path, struct err *err)
+/* `make`: it is made where there is none. It is checked, and locked before anything is written. */
+static int open_directory(struct engine *engine, const char *path, bool make, struct err *err)
 {
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+    if (make && mkdir(path, 0700) < 0 && errno != EEXIST)
         return err_sys(err, errno, "cannot make the store %s", path);
     engine->store_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (engine->store_fd < 0)
         return err_sys(err, errno, "cannot open the store %s", path);
     int r = check_format(path, engine->store_fd, err);
     if (r == -ENOENT)
-        r = check_empty(path, engine->store_fd, err);
+        r = make ? check_empty(path, engine->store_fd, err)
+                 : err_set(err, ENOENT, "%s is no store of bladefs", path);
     if (r < 0)
         return r;
     engine->lock_fd = lock_store(path, engine->store_fd, err);
@@ -186,7 +187,7 @@ static int open_directory(struct engine *engine, const char *path, struct err *e
     return engine->snapshots_fd < 0 ? engine->snapshots_fd : 0;
 }
 
-static void show_collected(void *arg)
+static void show_changed(void *arg)
 {
     struct engine *engine = arg;
     fleet_notify(engine->fleet, ENGINE_STORE, 0);
@@ -202,20 +203,39 @@ static bool name_object(void *arg, const struct blob_id *object, char out[RUNNIN
     return true;
 }
 
-static int open_parts(struct engine *e, const struct engine_options *options, struct err *err)
+static int open_store(struct engine *e, const char *path, int level, struct err *err)
 {
-    int level = options->level ? options->level : LEVEL_DEFAULT;
-    int r = catalog_open(options->store_path, &e->catalog, err);
+    int r = catalog_open(path, &e->catalog, err);
     if (r == 0)
         r = blob_store_open(e->store_fd, level, &e->store, err);
     if (r == 0 &&
         (blob_cache_new(e->store, CACHE_BYTES, &e->cache) < 0 || sources_new(e->catalog, &e->sources) < 0))
-        r = err_set(err, ENOMEM, "%s: no memory", options->store_path);
+        r = err_set(err, ENOMEM, "%s: no memory", path);
     if (r == 0)
         r = runnings_new(e->store, e->catalog, &e->runnings, err);
+    return r;
+}
+
+static int open_checker(struct engine *e, const struct checker_parts *shown, struct err *err)
+{
+    struct checker_parts parts = *shown;
+    parts.store = e->store;
+    parts.catalog = e->catalog;
+    parts.runnings = e->runnings;
+    parts.sources = e->sources;
+    parts.snapshots_fd = e->snapshots_fd;
+    return checker_new(&parts, &e->checker, err);
+}
+
+static int open_parts(struct engine *e, const struct engine_options *options, struct err *err)
+{
+    int level = options->level ? options->level : LEVEL_DEFAULT;
+    int r = open_store(e, options->store_path, level, err);
     if (r == 0)
         r = captures_new(e->store, e->catalog, e->runnings, e->sources, e->snapshots_fd, level, &e->captures,
                          err);
+    if (r == 0)
+        r = open_checker(e, &(struct checker_parts){.changed = show_changed, .arg = e}, err);
     struct capture_parts parts = {.store = e->store,
                                   .catalog = e->catalog,
                                   .runnings = e->runnings,
@@ -224,7 +244,7 @@ static int open_parts(struct engine *e, const struct engine_options *options, st
                                   .level = level};
     if (r == 0)
         r = collector_new(
-            e->store, &(struct collector_events){.collected = show_collected, .name = name_object, .arg = e},
+            e->store, &(struct collector_events){.collected = show_changed, .name = name_object, .arg = e},
             &e->collector, err);
     if (r == 0 && !options->no_eager)
         r = eager_new(&parts, &e->eager, err);
@@ -254,7 +274,7 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
         return err_set(err, ENOMEM, "%s: no memory", options->store_path);
     engine->store_fd = engine->lock_fd = engine->snapshots_fd = -1;
     engine->keep = options->keep;
-    int r = open_directory(engine, options->store_path, err);
+    int r = open_directory(engine, options->store_path, true, err);
     if (r == 0)
         r = open_parts(engine, options, err);
     if (r < 0) {
@@ -265,7 +285,29 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
     return 0;
 }
 
-/* Collections tell the fleet, the fleet asks the captures, and these ask the rest: so they go in that order.
+int engine_check_store(const char *store_path,
+                       void (*progress)(void *arg, uint64_t done_bytes, uint64_t all_bytes), void *arg,
+                       struct buf *out, struct err *err)
+{
+    struct engine *engine = calloc(1, sizeof(*engine));
+    if (!engine)
+        return err_set(err, ENOMEM, "%s: no memory", store_path);
+    engine->store_fd = engine->lock_fd = engine->snapshots_fd = -1;
+    int r = open_directory(engine, store_path, false, err);
+    if (r == 0)
+        r = open_store(engine, store_path, LEVEL_DEFAULT, err);
+    if (r == 0)
+        r = open_checker(engine, &(struct checker_parts){.progress = progress, .arg = arg}, err);
+    if (r == 0)
+        r = checker_run(engine->checker, err);
+    if (r >= 0)
+        checker_show(engine->checker, out, NULL);
+    engine_close(engine);
+    return r >= 0 && out->error ? err_set(err, ENOMEM, "%s: no memory", store_path) : r;
+}
+
+/* Collections and checks tell the fleet, the fleet asks the captures, and these ask the rest: so they go in
+ * that order.
  */
 void engine_close(struct engine *engine)
 {
@@ -276,11 +318,13 @@ void engine_close(struct engine *engine)
     if (engine->captures)
         captures_watch(engine->captures, NULL, NULL);
     collector_stop(engine->collector);
+    checker_stop(engine->checker);
     if (engine->fleet)
         fleet_free(engine->fleet);
     eager_free(engine->eager);
     captures_free(engine->captures);
     collector_free(engine->collector);
+    checker_free(engine->checker);
     runnings_free(engine->runnings);
     sources_free(engine->sources);
     if (engine->cache)

@@ -6,6 +6,7 @@
 #include "blob/store.h"
 #include "captures.h"
 #include "catalog.h"
+#include "checker.h"
 #include "collector.h"
 #include "eager.h"
 #include "engine/engine.h"
@@ -26,6 +27,7 @@ struct engine {
     struct eager *eager; /* NULL: it is switched off */
     struct fleet *fleet;
     struct collector *collector;
+    struct checker *checker;
     struct blob_gc_roots roots[2]; /* of collections */
     unsigned keep;                 /* running snapshots of a name, 0: all */
 };

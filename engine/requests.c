@@ -124,6 +124,21 @@ int engine_show_collected(struct engine *engine, struct buf *out, int64_t *chang
     return out->error;
 }
 
+int engine_check(struct engine *engine, engine_done done, void *arg, uint64_t *request)
+{
+    uint64_t number = atomic_fetch_add(&engine->fleet->next_request, 1) + 1;
+    int r = checker_request(engine->checker, number, done, arg);
+    if (r == 0)
+        *request = number;
+    return r;
+}
+
+int engine_show_checked(struct engine *engine, struct buf *out, int64_t *changed_ns)
+{
+    checker_show(engine->checker, out, changed_ns);
+    return out->error;
+}
+
 static void cancel_task(struct loop_task *task)
 {
     struct request *r = CONTAINER_OF(task, struct request, task);
@@ -134,7 +149,7 @@ static void cancel_task(struct loop_task *task)
 
 void engine_cancel(struct engine *engine, uint64_t request)
 {
-    if (collector_cancel(engine->collector, request))
+    if (collector_cancel(engine->collector, request) || checker_cancel(engine->checker, request))
         return;
     struct request *r = calloc(1, sizeof *r);
     if (!r)

@@ -96,6 +96,8 @@ int64_t source_now_ms(void);
  */
 int source_known(struct engine_source *source, uint32_t *running, struct catalog_running *prepared,
                  uint64_t *generation) MUST_CHECK;
+/* What it equals is damaged: the next capture looks whether its content is stored. Blocks. */
+void source_distrust(struct engine_source *source);
 /* Whether it still is the snapshot of that name. */
 bool source_is(struct engine_source *source, const char *name);
 

@@ -351,6 +351,14 @@ int source_known(struct engine_source *source, uint32_t *running, struct catalog
     return source->clean_running == 0 ? 2 : 1;
 }
 
+void source_distrust(struct engine_source *source)
+{
+    HOLD_LOCK(&source->lock);
+    source_changed(source);
+    if (settled_mark(source) != SOURCE_DIRTY && note_dirty(source, NULL) < 0)
+        source->mark = SOURCE_DIRTY; /* what the catalog says is not asked again */
+}
+
 void source_name(struct engine_source *source, char out[NAME_MAX_BYTES + 1])
 {
     HOLD_LOCK(&source->lock);

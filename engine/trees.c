@@ -28,6 +28,9 @@ int engine_tree_open(struct engine *engine, uint32_t running, struct engine_tree
     r = runnings_image_get(engine->runnings, row.image, &tree->shared, err);
     if (r < 0) {
         free(tree);
+        /* A part of it is missing: the running snapshot is there. */
+        if (r == -ENOENT && runnings_get(engine->runnings, running, &row) == 0)
+            r = err_set(err, EIO, "%s@%" PRIu64 ": its list of files is damaged", row.name, row.n);
         return r;
     }
     tree->runnings = engine->runnings;

@@ -31,6 +31,7 @@ static const struct fuse_opt known[] = {
     OPTION("nopassthrough", no_passthrough),
     OPTION("noeager", no_eager),
     OPTION("io_uring", io_uring),
+    OPTION("--fsck", fsck),
     FUSE_OPT_KEY("-h", KEY_HELP),
     FUSE_OPT_KEY("--help", KEY_HELP),
     FUSE_OPT_KEY("-V", KEY_VERSION),
@@ -148,6 +149,10 @@ static bool parse_keep(const char *text, unsigned *out)
 static int check(struct options *options, struct err *err)
 {
     const char *listen = options->listen ? options->listen : LISTEN_DEFAULT;
+    if (options->fsck && (!options->store || !options->store[0] || options->mountpoint))
+        return err_set(err, EINVAL, "--fsck takes a store and nothing else (see --help)");
+    if (options->fsck)
+        return make_absolute(&options->store, err);
     if (!options->store || !options->mountpoint)
         return err_set(err, EINVAL, "%s is missing: bladefs STORE MOUNTPOINT [-f] [-o opt,...] (see --help)",
                        options->store ? "the mount point" : "the store");
@@ -294,9 +299,13 @@ void options_usage(FILE *to)
         "  -o noallow_other      for the user alone who mounts; the default where that is not root\n"
         "  -o allow_other        for every user, as modes and ACLs say; root's default\n"
         "  -o nopassthrough      reads and writes of snapshots go through this process, not around it\n"
+        "  -o noeager            capture snapshots when they are loaded, not in the background before\n"
         "  -o suid,dev           let setuid bits and device nodes below the mount work on this machine\n"
         "  -o ...                ro, noexec, noatime, sync, allow_root, fsname=, subtype=, max_read=, ...: "
         "as elsewhere\n"
+        "  --fsck STORE          check and repair a store that is not mounted; exit code: 0 whole, 1 "
+        "repaired,\n"
+        "                        4 something is lost, 8 it could not be checked\n"
         "  -h, --help            this text\n"
         "  -V, --version         the version\n",
         to);

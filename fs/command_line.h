@@ -13,7 +13,7 @@ struct options {
     char *store;      /* absolute; owned, as are the others */
     char *mountpoint; /* as given */
     char *listen_host, *listen_port;
-    int foreground, debug, nonempty, remount_stale, no_eager, no_passthrough, io_uring, help, version;
+    int foreground, debug, nonempty, remount_stale, no_eager, no_passthrough, io_uring, fsck, help, version;
     int users;               /* who may use the mount: one of OPTION_USERS_..., the last one that was said */
     bool fake;               /* mount -f: nothing is done */
     unsigned max_read_bytes; /* 0: libfuse's own */

@@ -92,6 +92,7 @@ int show_key(struct fs *fs, uint64_t owner, struct buf *out, int64_t *changed_ns
 int show_info(struct fs *fs, uint64_t owner, struct buf *out, int64_t *changed_ns);
 int show_status(struct fs *fs, uint64_t owner, struct buf *out, int64_t *changed_ns);
 int show_store_stats(struct fs *fs, uint64_t owner, struct buf *out, int64_t *changed_ns);
+int show_checked(struct fs *fs, uint64_t owner, struct buf *out, int64_t *changed_ns);
 int show_collected(struct fs *fs, uint64_t owner, struct buf *out, int64_t *changed_ns);
 int size_log(struct fs *fs, uint64_t owner, uint64_t *size_bytes, int64_t *changed_ns);
 ssize_t read_log(struct fs *fs, uint64_t owner, void *out, size_t len_bytes, uint64_t offset);
@@ -100,6 +101,7 @@ int store_load(const struct control_write *write);
 int store_run(const struct control_write *write);
 int store_unload(const struct control_write *write);
 int store_key(const struct control_write *write);
+int store_check(const struct control_write *write);
 int store_collect(const struct control_write *write);
 /* control_bladefs.c */
 int show_exec(struct fs *fs, uint64_t owner, struct buf *out, int64_t *changed_ns);

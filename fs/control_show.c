@@ -62,6 +62,12 @@ int show_collected(struct fs *fs, uint64_t owner, struct buf *out, int64_t *chan
     return engine_show_collected(fs->engine, out, changed_ns);
 }
 
+int show_checked(struct fs *fs, uint64_t owner, struct buf *out, int64_t *changed_ns)
+{
+    (void)owner;
+    return engine_show_checked(fs->engine, out, changed_ns);
+}
+
 int size_log(struct fs *fs, uint64_t owner, uint64_t *size_bytes, int64_t *changed_ns)
 {
     return engine_log_stat(fs->engine, (uint32_t)owner, size_bytes, changed_ns);

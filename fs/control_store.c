@@ -83,3 +83,15 @@ int store_collect(const struct control_write *write)
     int r = engine_collect(write->fs->engine, wait_done, wait, &request);
     return wait_started(wait, r, request);
 }
+
+int store_check(const struct control_write *write)
+{
+    uint64_t request = 0;
+    if (strcmp(write->value, "full") != 0)
+        return -EINVAL;
+    struct wait *wait = wait_new(write->fs->waits, write);
+    if (!wait)
+        return -ENOMEM;
+    int r = engine_check(write->fs->engine, wait_done, wait, &request);
+    return wait_started(wait, r, request);
+}

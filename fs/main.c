@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "command_line.h"
 #include "daemon.h"
+#include "fsck.h"
 #include "mountpoint.h"
 #include "session.h"
 
@@ -138,6 +139,8 @@ int main(int argc, char **argv)
         options_usage(stdout);
     } else if (options.version) {
         printf("bladefs %s (libfuse %s)\n", BLADEFS_VERSION, fuse_pkgversion());
+    } else if (options.fsck) {
+        result = fsck_command(options.store);
     } else if (start(&options, &err) < 0) {
         result = fail(&err);
     }

@@ -49,12 +49,30 @@ static int fill_entry(const struct place *place, uint32_t inode, struct fuse_ent
     return r;
 }
 
+/* The top directory of one whose list of files cannot be read: it is there, to be removed. */
+static int unreadable_top(struct fs *fs, uint32_t running, struct stat *out)
+{
+    struct engine_running row;
+    int r = engine_running_get(fs->engine, running, &row);
+    if (r < 0)
+        return -ESTALE;
+    *out = (struct stat){.st_ino = node_id_running(running, 0), .st_mode = S_IFDIR, .st_nlink = 2};
+    out->st_mtim = (struct timespec){.tv_sec = row.created_ns / 1000000000,
+                                     .tv_nsec = row.created_ns % 1000000000};
+    out->st_atim = out->st_ctim = out->st_mtim;
+    return 0;
+}
+
 int running_entry(struct fs *fs, uint32_t running, uint32_t inode, struct fuse_entry_param *out)
 {
     OWNED_PLACE struct place place = {.fs = fs, .running = running};
     int r = tree_get(fs->trees, running, &place.open);
     if (r == 0)
         r = fill_entry(&place, inode, out);
+    if (r == -EIO && inode == 0) {
+        *out = (struct fuse_entry_param){.ino = node_id_running(running, 0)};
+        return unreadable_top(fs, running, &out->attr);
+    }
     if (r == 0 && inode == 0)
         out->entry_timeout = 0; /* its name may go at any time */
     return r;
@@ -93,13 +111,19 @@ static void running_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_inf
     OWNED_PLACE struct place place = {0};
     struct stat st;
     (void)fi;
+    struct node_id id = node_id_decode(ino);
+    int keep_seconds = KEEP_SECONDS;
     int r = place_of(req, ino, &place);
     if (r == 0)
         r = stat_of(&place, place.inode, &st);
+    if (r == -EIO && id.inode == 0) {
+        keep_seconds = 0;
+        r = unreadable_top(fs_of(req), (uint32_t)id.owner, &st);
+    }
     if (r < 0)
         reply_result(req, r);
     else
-        fuse_reply_attr(req, &st, KEEP_SECONDS);
+        fuse_reply_attr(req, &st, keep_seconds);
 }
 
 static void running_readlink(fuse_req_t req, fuse_ino_t ino)

@@ -36,6 +36,13 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
 /* Ends every request (-EINTR), closes the connections (instances go on), syncs, unlocks. Blocks. */
 void engine_close(struct engine *engine);
 
+/* The same for a store that no controller uses: one of these, or -errno; `out` gets what engine_show_checked
+ * says. Locks it meanwhile. -ENOENT: there is no store. Blocks. */
+enum engine_check { ENGINE_CHECK_WHOLE, ENGINE_CHECK_REPAIRED, ENGINE_CHECK_LOST };
+int engine_check_store(const char *store_path,
+                       void (*progress)(void *arg, uint64_t done_bytes, uint64_t all_bytes), void *arg,
+                       struct buf *out, struct err *err) MUST_CHECK;
+
 /* The directory behind /snapshots; borrowed. */
 int engine_snapshots_fd(const struct engine *engine);
 
@@ -164,6 +171,14 @@ int engine_run(struct engine *engine, uint32_t slot, enum engine_verb verb, engi
 int engine_collect(struct engine *engine, engine_done done, void *arg, uint64_t *request) MUST_CHECK;
 /* What the last one, asked for or not, has done: `key value` lines, or "never". */
 int engine_show_collected(struct engine *engine, struct buf *out, int64_t *changed_ns) MUST_CHECK;
+
+/*
+ * Reads and checks everything in the store, and repairs what it can: a request, too. `done`: 0 everything is
+ * whole or repaired, -EIO something is lost, -ENOSPC, ... -EEXIST: a check is under way.
+ */
+int engine_check(struct engine *engine, engine_done done, void *arg, uint64_t *request) MUST_CHECK;
+/* How far it is, or what the last one has found: `key value` lines and then a line for each fault; "never". */
+int engine_show_checked(struct engine *engine, struct buf *out, int64_t *changed_ns) MUST_CHECK;
 
 /* Ends the wait of one request with -EINTR, and its load if nobody else waits for it and the blade was not
  * told to start yet; from then on the load goes to its end. An unknown number is ignored. */

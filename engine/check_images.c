@@ -1,0 +1,317 @@
+#include "check_images.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "base/fdio.h"
+#include "image_need.h"
+#include "source.h"
+
+#define FILES_NAMED 20 /* of a running snapshot */
+#define ROWS_AT_ONCE 64
+
+/* A running snapshot that something is wrong with. */
+struct touched {
+    struct touched *next;
+    struct catalog_running row;
+    bool prepared; /* it is none yet */
+};
+
+struct run {
+    struct check_images *check;
+    struct touched *touched;
+    uint8_t *room; /* BLOB_CHUNK_MAX_BYTES */
+    struct err *err;
+};
+
+static int is_cancelled(const struct run *run)
+{
+    return run->check->cancelled && __atomic_load_n(run->check->cancelled, __ATOMIC_RELAXED)
+               ? err_set(run->err, ECANCELED, "the check was cancelled")
+               : 0;
+}
+
+static void say(const struct run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void say(const struct run *run, const char *format, ...)
+{
+    char line[PATH_MAX + 400];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof(line), format, args);
+    va_end(args);
+    run->check->say(run->check->arg, line);
+}
+
+static void name_of(const struct touched *t, char out[RUNNING_NAME_MAX_BYTES + 1])
+{
+    if (t->prepared)
+        snprintf(out, RUNNING_NAME_MAX_BYTES + 1, "%s", t->row.name);
+    else
+        running_name_format(out, t->row.name, t->row.n);
+}
+
+/* Who has the image in memory can store it again. */
+static int save_again(const struct run *run, const struct catalog_running *row)
+{
+    struct shared_image *shared = NULL;
+    struct blob_id id;
+    const uint8_t *bytes = NULL;
+    if (row->image == 0 || runnings_image_get(run->check->runnings, row->image, &shared, NULL) < 0)
+        return -ENOENT;
+    size_t len = blob_image_bytes(shared->image, &bytes);
+    int r = blob_object_save(run->check->store, NULL, bytes, len, &id, NULL);
+    runnings_image_put(run->check->runnings, shared);
+    return r < 0 ? r : 0;
+}
+
+/* From the store, not from memory: NULL where it cannot be read. */
+static struct blob_image *load(const struct run *run, const struct catalog_running *row)
+{
+    OWNED_BUF struct buf bytes = BUF_EMPTY;
+    struct blob_image *image = NULL;
+    if (blob_object_load(run->check->store, &row->content, BLOB_IMAGE_MAX_BYTES, &bytes, NULL) < 0)
+        return NULL;
+    return blob_image_parse(&bytes, &image, NULL) < 0 ? NULL : image;
+}
+
+/* ---- what is touched ---- */
+
+static int touch(struct run *run, const struct catalog_running *row, bool prepared)
+{
+    struct touched *t = calloc(1, sizeof(*t));
+    if (!t)
+        return err_set(run->err, ENOMEM, "no memory to note what is damaged");
+    t->row = *row;
+    t->prepared = prepared;
+    t->next = run->touched;
+    run->touched = t;
+    return 0;
+}
+
+struct naming {
+    const struct run *run;
+    const char *what, *name;
+    unsigned named;
+    uint64_t more;
+};
+
+static int name_file(void *arg, const struct image_need *need)
+{
+    struct naming *n = arg;
+    if (n->named == FILES_NAMED || !n->what)
+        n->more++;
+    else if (++n->named)
+        say(n->run, "%s %s %s", n->what, n->name, need->path);
+    return 0;
+}
+
+/* Says `what` (NULL: nothing) of each of its files that is not whole: how many there are. */
+static int64_t name_files(const struct run *run, const struct blob_image *image, const char *what,
+                          const char *name)
+{
+    struct naming n = {.run = run, .what = what, .name = name};
+    int r = image_needs(image, run->check->fsck, true, name_file, &n);
+    if (r < 0)
+        return err_set(run->err, -r, "no memory to look for what is damaged");
+    if (n.more > 0 && what)
+        say(run, "%s %s and %" PRIu64 " more files", what, name, n.more);
+    return n.named + (int64_t)n.more;
+}
+
+static int look(struct run *run, const struct catalog_running *row, bool prepared)
+{
+    char name[RUNNING_NAME_MAX_BYTES + 1];
+    struct touched t = {.row = *row, .prepared = prepared};
+    int r = is_cancelled(run);
+    if (r < 0)
+        return r;
+    name_of(&t, name);
+    struct blob_image *image = load(run, row);
+    if (!image) {
+        if (!prepared)
+            say(run, "touches %s its list of files", name);
+        return touch(run, row, prepared);
+    }
+    int64_t files = name_files(run, image, prepared ? NULL : "touches", name);
+    blob_image_free(image);
+    return files > 0 ? touch(run, row, prepared) : (int)files;
+}
+
+static int look_at_runnings(struct run *run)
+{
+    struct catalog_running *rows = calloc(ROWS_AT_ONCE, sizeof(*rows));
+    int r = rows ? 0 : err_set(run->err, ENOMEM, "no memory to look for what is damaged");
+    size_t got = ROWS_AT_ONCE;
+    for (uint32_t after = 0; r == 0 && got == ROWS_AT_ONCE;) {
+        got = runnings_list(run->check->runnings, after, rows, ROWS_AT_ONCE);
+        for (size_t i = 0; r == 0 && i < got; i++)
+            r = look(run, &rows[i], false);
+        after = got ? rows[got - 1].id : after;
+    }
+    free(rows);
+    return r;
+}
+
+struct prepared {
+    struct catalog_running *rows;
+    size_t count;
+};
+
+static int take_prepared(void *arg, const struct catalog_running *row)
+{
+    struct prepared *p = arg;
+    struct catalog_running *more = reallocarray(p->rows, p->count + 1, sizeof(*more));
+    if (!more)
+        return -ENOMEM;
+    p->rows = more;
+    p->rows[p->count++] = *row;
+    return 0;
+}
+
+/* Not under the catalog's lock. */
+static int look_at_prepared(struct run *run)
+{
+    struct prepared p = {0};
+    int r = catalog_prepared(run->check->catalog, take_prepared, &p, run->err);
+    for (size_t i = 0; r == 0 && i < p.count; i++)
+        r = look(run, &p.rows[i], true);
+    free(p.rows);
+    return r;
+}
+
+/* ---- repair ---- */
+
+static int open_below(int dirfd, const char *path)
+{
+    struct open_how how = {.flags = O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC,
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV};
+    long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
+    return fd < 0 ? -errno : (int)fd;
+}
+
+/* Whether that source has the chunk's content where the image has it; then it is stored. */
+static bool repair_from(const struct run *run, const char *source, const struct image_need *need)
+{
+    OWNED_FD top = openat(run->check->snapshots_fd, source, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    OWNED_FD fd = top < 0 ? -1 : open_below(top, need->path);
+    struct stat st;
+    struct blob_id id;
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+        fd_read_at(fd, run->room, need->chunk.raw_bytes, need->offset_bytes) !=
+            (ssize_t)need->chunk.raw_bytes)
+        return false;
+    id = blob_id_of(blob_store_secret(run->check->store), run->room, need->chunk.raw_bytes);
+    if (blob_id_compare(&id, &need->chunk.id) != 0 ||
+        blob_store_put(run->check->store, NULL, run->room, need->chunk.raw_bytes, &id, NULL) < 0)
+        return false;
+    say(run, "repaired %s from snapshots/%s", need->path, source);
+    return true;
+}
+
+static bool repair_from_others(const struct run *run, const char *but, const struct image_need *need)
+{
+    OWNED_DIR dir = NULL;
+    if (dir_list(run->check->snapshots_fd, &dir) < 0)
+        return false;
+    for (const struct dirent *entry = readdir(dir); entry; entry = readdir(dir))
+        if (name_is_valid(entry->d_name, strlen(entry->d_name)) && strcmp(entry->d_name, but) != 0 &&
+            repair_from(run, entry->d_name, need))
+            return true;
+    return false;
+}
+
+struct repairing {
+    struct run *run;
+    const char *source;
+};
+
+static int repair_chunk(void *arg, const struct image_need *need)
+{
+    struct repairing *r = arg;
+    struct check_images *check = r->run->check;
+    int cancelled = is_cancelled(r->run);
+    if (cancelled < 0)
+        return cancelled;
+    if (blob_fsck_has(check->fsck, &need->chunk.id)) /* of another place that needs it */
+        return 0;
+    if (repair_from(r->run, r->source, need) || repair_from_others(r->run, r->source, need))
+        check->repaired++;
+    return 0;
+}
+
+static int repair(struct run *run, const struct touched *t)
+{
+    struct repairing repairing = {.run = run, .source = t->row.name};
+    struct blob_image *image = load(run, &t->row);
+    if (!image && save_again(run, &t->row) == 0 && (image = load(run, &t->row))) {
+        run->check->repaired++;
+        say(run, "repaired %s@%" PRIu64 " its list of files", t->row.name, t->row.n);
+    }
+    if (!image)
+        return 0;
+    int r = image_needs(image, run->check->fsck, false, repair_chunk, &repairing);
+    blob_image_free(image);
+    if (r == -ENOMEM)
+        return err_set(run->err, ENOMEM, "no memory to repair what is damaged");
+    return r;
+}
+
+/* ---- what is lost ---- */
+
+/* Its source is looked at anew by the next load, and what it still has is stored again. */
+static void distrust(const struct run *run, const char *name)
+{
+    struct stat st;
+    if (fstatat(run->check->snapshots_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return;
+    struct engine_source *source = sources_get(run->check->sources, name, st.st_ino);
+    if (source && source_is(source, name))
+        source_distrust(source);
+    engine_source_put(source);
+}
+
+static int judge(struct run *run, const struct touched *t)
+{
+    char name[RUNNING_NAME_MAX_BYTES + 1];
+    name_of(t, name);
+    struct blob_image *image = load(run, &t->row);
+    int64_t files = 1;
+    if (image) {
+        files = name_files(run, image, t->prepared ? NULL : "lost", name);
+        blob_image_free(image);
+    } else if (!t->prepared) {
+        say(run, "lost %s its list of files", name);
+    }
+    if (files > 0 && !t->prepared)
+        run->check->lost += (uint64_t)files;
+    if (files > 0)
+        distrust(run, t->row.name);
+    return files < 0 ? (int)files : 0;
+}
+
+int check_images(struct check_images *check, struct err *err)
+{
+    struct run run = {.check = check, .err = err, .room = malloc(BLOB_CHUNK_MAX_BYTES)};
+    int r = run.room ? look_at_runnings(&run) : err_set(err, ENOMEM, "no memory to check images");
+    if (r == 0)
+        r = look_at_prepared(&run);
+    for (const struct touched *t = run.touched; r == 0 && t; t = t->next)
+        r = repair(&run, t);
+    if (r == 0 && check->repaired > 0)
+        r = blob_store_sync(check->store, err);
+    for (const struct touched *t = run.touched; r == 0 && t; t = t->next)
+        r = judge(&run, t);
+    while (run.touched) {
+        struct touched *t = run.touched;
+        run.touched = t->next;
+        free(t);
+    }
+    free(run.room);
+    return r;
+}
