@@ -9,6 +9,7 @@
 #include "capture_parts.h"
 
 #define FILES_UNDER_WAY 256
+#define ONE_BLOCK_BYTES 4096 /* at most: what is no longer than a block has no hole in it */
 
 static bool same_time(const struct capture_node *n, const struct statx *st)
 {
@@ -92,7 +93,8 @@ int capture_collect(struct blob_capture *c, unsigned most, struct err *err)
 }
 
 /* Takes `fd` over. */
-static int read_content(struct blob_capture *c, uint32_t node, int fd, struct err *err)
+static int read_content(struct blob_capture *c, uint32_t node, int fd, const struct statx *st,
+                        struct err *err)
 {
     struct capture_job *job = calloc(1, sizeof(*job));
     if (!job) {
@@ -103,6 +105,8 @@ static int read_content(struct blob_capture *c, uint32_t node, int fd, struct er
     job->node = node;
     job->turn = c->nodes[node].turn;
     job->size_bytes = c->nodes[node].size_bytes;
+    /* Half of all files are that small; asking about holes costs as much as reading them. */
+    job->no_holes = st->stx_blocks > 0 && st->stx_size <= st->stx_blksize && st->stx_size <= ONE_BLOCK_BYTES;
     capture_pool_give(&c->pool, job);
     return capture_collect(c, FILES_UNDER_WAY, err);
 }
@@ -163,7 +167,7 @@ static int64_t look_at_file(struct blob_capture *c, uint32_t dir, const char *na
     if (S_ISLNK(st->stx_mode))
         r = read_target(c, n, *fd, dir, name, err);
     else if (S_ISREG(st->stx_mode) && st->stx_size > 0)
-        r = read_content(c, n, steal_fd(fd), err);
+        r = read_content(c, n, steal_fd(fd), st, err);
     return r < 0 ? r : node;
 }
 

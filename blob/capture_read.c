@@ -101,7 +101,9 @@ static bool next_run(int fd, uint64_t from, uint64_t size_bytes, uint64_t *start
 static void read_file(struct reader *r, struct capture_job *job)
 {
     uint64_t at = 0, start, end;
-    while (at < job->size_bytes && next_run(job->fd, at, job->size_bytes, &start, &end)) {
+    if (job->no_holes && read_run(r, job, 0, job->size_bytes) >= 0)
+        at = job->size_bytes;
+    while (!job->err.code && at < job->size_bytes && next_run(job->fd, at, job->size_bytes, &start, &end)) {
         int64_t reached = read_run(r, job, start, end);
         if (reached < 0 || (uint64_t)reached < end)
             break;
