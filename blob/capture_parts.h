@@ -31,7 +31,7 @@ struct capture_job {
     int fd; /* owned */
     uint32_t node, turn;
     uint64_t size_bytes;
-    bool no_holes; /* it is known to have none */
+    bool no_holes;                /* it is known to have none */
     struct capture_piece *pieces; /* owned */
     uint32_t count, cap;
     uint64_t new_chunks, new_raw_bytes, new_stored_bytes;

@@ -145,8 +145,10 @@ static int look(struct run *run, const struct catalog_running *row, bool prepare
 
 static int look_at_runnings(struct run *run)
 {
-    struct catalog_running *rows = calloc(ROWS_AT_ONCE, sizeof(*rows));
-    int r = rows ? 0 : err_set(run->err, ENOMEM, "no memory to look for what is damaged");
+    OWNED struct catalog_running *rows = calloc(ROWS_AT_ONCE, sizeof(*rows));
+    if (!rows)
+        return err_set(run->err, ENOMEM, "no memory to look for what is damaged");
+    int r = 0;
     size_t got = ROWS_AT_ONCE;
     for (uint32_t after = 0; r == 0 && got == ROWS_AT_ONCE;) {
         got = runnings_list(run->check->runnings, after, rows, ROWS_AT_ONCE);
@@ -154,7 +156,6 @@ static int look_at_runnings(struct run *run)
             r = look(run, &rows[i], false);
         after = got ? rows[got - 1].id : after;
     }
-    free(rows);
     return r;
 }
 
@@ -179,7 +180,7 @@ static int look_at_prepared(struct run *run)
 {
     struct prepared p = {0};
     int r = catalog_prepared(run->check->catalog, take_prepared, &p, run->err);
-    for (size_t i = 0; r == 0 && i < p.count; i++)
+    for (size_t i = 0; r == 0 && p.rows && i < p.count; i++)
         r = look(run, &p.rows[i], true);
     free(p.rows);
     return r;

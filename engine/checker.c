@@ -49,7 +49,7 @@ static void say(void *arg, const char *line)
 static void take_event(void *arg, const struct blob_fsck_event *event)
 {
     struct checker *c = arg;
-    char line[160];
+    char line[160] = "";
     switch (event->fault) {
     case BLOB_FSCK_CHUNK:
         snprintf(line, sizeof(line), "bad packs/%016" PRIx64 ".pack at %" PRIu32 ": a chunk, set aside",

@@ -28,6 +28,8 @@ static char *path_of(const struct blob_image *image, uint32_t inode)
         blob_image_inode(image, inode, &in);
         struct blob_entry entry = name_in(image, in.parent, inode);
         size_t len = room - at; /* what is there, with its NUL */
+        if (!entry.name)
+            break;
         if (entry.name_bytes + 1u > at) {
             char *more = calloc(1, room * 2);
             if (more)

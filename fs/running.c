@@ -57,8 +57,8 @@ static int unreadable_top(struct fs *fs, uint32_t running, struct stat *out)
     if (r < 0)
         return -ESTALE;
     *out = (struct stat){.st_ino = node_id_running(running, 0), .st_mode = S_IFDIR, .st_nlink = 2};
-    out->st_mtim = (struct timespec){.tv_sec = row.created_ns / 1000000000,
-                                     .tv_nsec = row.created_ns % 1000000000};
+    out->st_mtim =
+        (struct timespec){.tv_sec = row.created_ns / 1000000000, .tv_nsec = row.created_ns % 1000000000};
     out->st_atim = out->st_ctim = out->st_mtim;
     return 0;
 }

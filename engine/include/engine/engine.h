@@ -177,7 +177,8 @@ int engine_show_collected(struct engine *engine, struct buf *out, int64_t *chang
  * whole or repaired, -EIO something is lost, -ENOSPC, ... -EEXIST: a check is under way.
  */
 int engine_check(struct engine *engine, engine_done done, void *arg, uint64_t *request) MUST_CHECK;
-/* How far it is, or what the last one has found: `key value` lines and then a line for each fault; "never". */
+/* How far it is, or what the last one has found: `key value` lines and then a line for each fault; "never".
+ */
 int engine_show_checked(struct engine *engine, struct buf *out, int64_t *changed_ns) MUST_CHECK;
 
 /* Ends the wait of one request with -EINTR, and its load if nobody else waits for it and the blade was not
