@@ -101,7 +101,7 @@ static int check_packs(struct blob_fsck *f, struct err *err)
     return 0;
 }
 
-/* Another copy of a chunk that was set aside takes its place: kills and collections leave some. */
+/* Another copy of a chunk that was set aside is stored again: kills and collections leave some. */
 static int recover(struct blob_fsck *f, struct err *err)
 {
     for (size_t i = 0; f->bad.count > 0 && i < f->pack_count; i++) {
@@ -120,7 +120,7 @@ static int recover(struct blob_fsck *f, struct err *err)
                 return r;
         }
     }
-    return 0;
+    return f->result.recovered > 0 ? blob_store_sync(f->store, err) : 0;
 }
 
 int blob_fsck_run(struct blob_store *store, const struct blob_fsck_options *options, struct blob_fsck **out,

@@ -211,19 +211,21 @@ int64_t fsck_read_footer(struct blob_fsck *f, uint32_t number, struct buf *out, 
 
 int fsck_recover(struct blob_fsck *f, uint32_t number, const struct pack_entry *e, struct err *err)
 {
+    struct blob_store *store = f->store;
     const struct index_place place = {.pack = number,
                                       .offset_bytes = e->offset_bytes,
                                       .stored_bytes = e->stored_bytes,
                                       .raw_bytes = e->raw_bytes};
-    {
-        struct index_place now;
-        HOLD_LOCK(&f->store->index_lock);
-        if (index_find(&f->store->index, &e->id, &now))
-            return 0; /* stored anew meanwhile, or recovered */
-        if (index_reserve(&f->store->index, &e->id) < 0)
-            return err_sys(err, ENOMEM, "the index of chunks cannot grow");
-        index_put(&f->store->index, &e->id, &place);
-    }
+    OWNED uint8_t *record = malloc(BLOB_RECORD_HEADER_BYTES + (size_t)e->stored_bytes);
+    struct blob_id id;
+    if (!record)
+        return err_sys(err, ENOMEM, "a chunk cannot be recovered");
+    /* As a new record: the next start takes the latest place, which the bad one was. */
+    if (blob_store_has(store, &e->id) || store_check_record(store, &e->id, &place, record, f->room) < 0)
+        return 0;
+    int r = blob_store_put(store, NULL, f->room, e->raw_bytes, &id, err);
+    if (r <= 0)
+        return r;
     f->result.recovered++;
     fsck_tell(
         f, &(struct blob_fsck_event){

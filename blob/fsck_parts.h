@@ -31,7 +31,7 @@ int64_t fsck_pack_size(struct blob_fsck *f, uint32_t number) MUST_CHECK;
 int fsck_check_pack(struct blob_fsck *f, struct fsck_pack *pack, struct err *err) MUST_CHECK;
 /* The number of entries; 0 where there is no footer to be trusted. */
 int64_t fsck_read_footer(struct blob_fsck *f, uint32_t number, struct buf *out, struct err *err) MUST_CHECK;
-/* The record takes the place of the chunk, if it has none. */
+/* The record, which is good, is stored again, if the chunk is not there. */
 int fsck_recover(struct blob_fsck *f, uint32_t number, const struct pack_entry *entry,
                  struct err *err) MUST_CHECK;
 

@@ -1,7 +1,7 @@
 /*
  * Checking a store: every record of every pack is read, expanded and compared with its id, and every footer
  * with its records. A damaged chunk is set aside (it is stored again when its content passes by), unless
- * another good copy of it lies in some pack, which then takes its place. Nothing is removed. It goes on
+ * another good copy of it lies in some pack, which then is stored again. Nothing is removed. It goes on
  * beside puts, gets and collections: what is stored after its beginning is not looked at.
  */
 #ifndef BLOB_FSCK_H
@@ -13,7 +13,7 @@ struct blob_fsck;
 
 enum blob_fsck_fault {
     BLOB_FSCK_CHUNK,     /* a record is damaged, or its content has not its id: set aside */
-    BLOB_FSCK_RECOVERED, /* another copy of such a chunk is good, and lies there */
+    BLOB_FSCK_RECOVERED, /* another copy of such a chunk, which lies there, is good and was stored again */
     BLOB_FSCK_FOOTER,    /* it is damaged: the next start goes through the pack's records */
     BLOB_FSCK_BYTES,     /* between records, of which nobody knows what they were */
     BLOB_FSCK_UNREADABLE /* the disk does not give the pack's bytes: `error` */
