@@ -541,13 +541,13 @@ time.sleep(20)' "$D2/snapshots/x/f" >"$RACK_STATE/mapper" &
 }
 
 load_is_streaming() {
-    grep -Eq '^[1-9]?[0-9]% ' "$M/blades/1/progress"
+    grep -Eq '^[1-9][0-9]?% ' "$M/blades/1/progress" && not grep -q '^100%' "$M/blades/1/progress"
 }
 
 # Ends the controller while loads wait; both waiters of one load are told the same, and the truth.
 end_in_a_load() { # COMMAND...: what to wait for before
     local first second pid one=0 two=0 was
-    head -c 100000000 /dev/urandom >"$M/snapshots/big/blob"
+    head -c 200000000 /dev/urandom >"$M/snapshots/big/blob"
     was=$(<"$M/blades/1/load")
     (LC_ALL=C exec bash -c "echo big >'$M/blades/1/load'" 2>"$RACK_STATE/one.err") &
     first=$!
@@ -569,8 +569,11 @@ end_in_a_load() { # COMMAND...: what to wait for before
         [[ $(<"$M/blades/1/load") == big@* && $(<"$M/blades/1/load") != "$was" ]]
         pgrep -f '^/bin/sleep 1002' >/dev/null
     else
-        grep -q "Interrupted system call" "$RACK_STATE/one.err"
-        grep -q "Interrupted system call" "$RACK_STATE/two.err"
+        # who had not opened it yet finds the mount going or gone
+        cat "$RACK_STATE/one.err" "$RACK_STATE/two.err"
+        grep -q "Interrupted system call" "$RACK_STATE/one.err" "$RACK_STATE/two.err"
+        not grep -qv -e "Interrupted system call" -e "Software caused connection abort" -e "$GONE" -e "No such file" \
+            "$RACK_STATE/one.err" "$RACK_STATE/two.err"
         [[ $(<"$M/blades/1/load") == "$was" ]]
         pgrep -f '^/bin/sleep 1000' >/dev/null
     fi
