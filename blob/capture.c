@@ -42,9 +42,12 @@ static int start(struct blob_capture *c, unsigned threads, struct err *err)
 /* The threads are made when they are needed, by who needs them: they have his priority. */
 static int work_begin(struct blob_capture *c, struct err *err)
 {
-    return c->pool.queue_end
-               ? 0
-               : capture_pool_start(&c->pool, c->store, c->threads, c->level, &c->cancelled, err);
+    if (c->pool.queue_end)
+        return 0;
+    if (!c->at_work)
+        blob_store_capture_begin(c->store);
+    c->at_work = true;
+    return capture_pool_start(&c->pool, c->store, c->threads, c->level, &c->cancelled, err);
 }
 
 int blob_capture_new(struct blob_store *store, int treefd, const struct blob_capture_options *options,
@@ -96,6 +99,9 @@ void blob_capture_rest(struct blob_capture *c)
 {
     capture_pool_stop(&c->pool);
     capture_close_dirs(c);
+    if (c->at_work)
+        blob_store_capture_end(c->store);
+    c->at_work = false;
 }
 
 uint64_t blob_capture_bytes(const struct blob_capture *c)

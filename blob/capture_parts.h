@@ -121,6 +121,7 @@ struct blob_capture {
     uint64_t dev; /* of the root */
     atomic_bool cancelled;
     struct capture_pool pool;
+    bool at_work; /* since the last rest: the store keeps what it put or found */
 
     struct capture_node *nodes;
     uint32_t n_nodes, cap_nodes, free_node;

@@ -37,21 +37,13 @@ int gc_next_pack(const struct gc *gc, struct err *err)
     return r;
 }
 
-static void set_recording(struct blob_store *store, bool recording)
-{
-    HOLD_LOCK(&store->index_lock);
-    id_set_free(&store->touched);
-    store->touched_lost = false;
-    store->recording = recording;
-}
-
 /* No image is being committed at this moment: it is either among the roots, or touches its chunks later. */
 static int begin(struct gc *gc, const struct blob_gc_roots *roots, size_t count, struct err *err)
 {
     int r = pthread_rwlock_wrlock(&gc->store->commit_lock);
     if (r != 0)
         return err_sys(err, r, "the collection cannot begin");
-    set_recording(gc->store, true);
+    store_record(gc->store, true);
     r = gc_list_roots(gc, roots, count, err);
     pthread_rwlock_unlock(&gc->store->commit_lock);
     return r;
@@ -106,7 +98,7 @@ int store_gc(struct blob_store *store, const struct blob_gc_roots *roots, size_t
         return err_set(err, EEXIST, "a collection is under way");
     struct gc gc = {.store = store, .options = options, .hook = hook};
     int r = collect(&gc, roots, count, err);
-    set_recording(store, false);
+    store_record(store, false);
     store_reserve_take(store);
     struct blob_store_stats stats;
     blob_store_stats(store, &stats);

@@ -84,8 +84,37 @@ bool blob_store_has(struct blob_store *store, const struct blob_id *id)
 
 void store_keep(struct blob_store *store, const struct blob_id *id)
 {
-    if (store->recording && id_set_add(&store->touched, id) < 0)
+    if ((store->recording || store->captures > 0) && id_set_add(&store->touched, id) < 0)
         store->touched_lost = true;
+}
+
+/* Under index_lock. */
+static void forget_unless_kept(struct blob_store *store)
+{
+    if (store->recording || store->captures > 0)
+        return;
+    id_set_free(&store->touched);
+    store->touched_lost = false;
+}
+
+void store_record(struct blob_store *store, bool recording)
+{
+    HOLD_LOCK(&store->index_lock);
+    store->recording = recording;
+    forget_unless_kept(store);
+}
+
+void blob_store_capture_begin(struct blob_store *store)
+{
+    HOLD_LOCK(&store->index_lock);
+    store->captures++;
+}
+
+void blob_store_capture_end(struct blob_store *store)
+{
+    HOLD_LOCK(&store->index_lock);
+    store->captures--;
+    forget_unless_kept(store);
 }
 
 bool blob_store_touch(struct blob_store *store, const struct blob_id *id)

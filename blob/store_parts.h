@@ -63,7 +63,8 @@ struct blob_store {
     uint32_t tail_from_bytes; /* from this offset on */
     uint64_t packs, bad_chunks, cut_bytes;
     bool collecting;       /* a collection is under way */
-    bool recording;        /* and what is put or touched stays: */
+    bool recording;        /* and has listed its roots */
+    unsigned captures;     /* at work; then as well as with one that records, what is put or touched stays: */
     struct id_set touched; /* these */
     bool touched_lost;     /* there was no memory for one: nothing more may be removed */
 
@@ -155,8 +156,11 @@ void store_files_free(struct blob_store *store);
 void store_reserve_take(struct blob_store *store);
 void store_reserve_close(struct blob_store *store);
 
-/* store.c: a collection under way keeps this one; under index_lock. */
+/* store.c: a collection under way, or one that begins while a capture is at work, keeps this one; under
+ * index_lock. */
 void store_keep(struct blob_store *store, const struct blob_id *id);
+/* store.c: a collection begins to record, or ends to. */
+void store_record(struct blob_store *store, bool recording);
 /* Reads, expands and checks the record at `place`: `record` has room for all of it, `raw` for its content.
  * -EBADMSG: it is damaged; -ENOENT: its pack is gone. */
 int store_check_record(struct blob_store *store, const struct blob_id *id, const struct index_place *place,

@@ -49,6 +49,14 @@ bool blob_store_has(struct blob_store *store, const struct blob_id *id);
 bool blob_store_touch(struct blob_store *store, const struct blob_id *id);
 
 /*
+ * Around what puts the chunks of an image that is being made: what is put or touched meanwhile, by anybody,
+ * stays in collections that begin before the last of them ends. It saves work; that nothing is missing in the
+ * end is what blob_capture_finish sees to. 16 to 32 bytes of memory a chunk.
+ */
+void blob_store_capture_begin(struct blob_store *store);
+void blob_store_capture_end(struct blob_store *store);
+
+/*
  * Around what makes an image one that stays: from blob_capture_finish, which makes sure that its chunks are
  * there, to when it is among the roots of collections. No collection begins meanwhile; several threads may be
  * in it at once. The thread that began ends.
