@@ -8,11 +8,16 @@
 
 #define DESCRIPTOR_LEVEL 3
 #define SEED_IMAGES_MAX 8 /* the ones that are looked into: a blade keeps few */
+/* Descriptors that are kept, ready to be sent: a rack is loaded with few images at a time. */
+#define DESCRIPTORS_MAX 8
+#define DESCRIPTORS_MAX_BYTES (32u << 20) /* but the last one always */
 
 struct planner {
     struct work_queue *queue;
     struct runnings *runnings;
-    struct descriptor *last; /* the worker's */
+    /* The worker's: the last used first. */
+    struct descriptor *kept[DESCRIPTORS_MAX];
+    size_t kept_count;
 };
 
 static void descriptor_put(struct descriptor *d)
@@ -43,7 +48,8 @@ void planner_free(struct planner *planner)
     if (!planner)
         return;
     work_queue_free(planner->queue);
-    descriptor_put(planner->last);
+    while (planner->kept_count > 0)
+        descriptor_put(planner->kept[--planner->kept_count]);
     free(planner);
 }
 
@@ -98,13 +104,14 @@ static int find_seeds(struct runnings *runnings, const struct shared_image *targ
 
 /* ---- plans ---- */
 
-static int descriptor_make(const struct shared_image *target, struct descriptor **out, struct err *err)
+/* NULL: no memory. */
+static struct descriptor *descriptor_make(const struct shared_image *target)
 {
     OWNED_BUF struct buf raw = BUF_EMPTY;
     struct descriptor *d = calloc(1, sizeof *d);
     if (!d || blob_image_strip(target->image, &raw) < 0) {
         free(d);
-        return err_set(err, ENOMEM, "no memory for the image's description");
+        return NULL;
     }
     size_t bound = ZSTD_compressBound(raw.len_bytes);
     uint8_t *room = buf_room(&d->frame, bound);
@@ -112,7 +119,7 @@ static int descriptor_make(const struct shared_image *target, struct descriptor 
     if (!room || ZSTD_isError(n)) {
         buf_free(&d->frame);
         free(d);
-        return err_set(err, ENOMEM, "no memory for the image's description");
+        return NULL;
     }
     buf_grew(&d->frame, n);
     uint8_t *fits = realloc(d->frame.bytes, n); /* the bound is far above what is needed */
@@ -123,23 +130,51 @@ static int descriptor_make(const struct shared_image *target, struct descriptor 
     atomic_init(&d->refs, 1);
     d->image = target->number;
     d->raw_bytes = raw.len_bytes;
-    *out = d;
-    return 0;
+    return d;
+}
+
+static struct descriptor *descriptor_find(struct planner *planner, uint64_t image)
+{
+    for (size_t i = 0; i < planner->kept_count; i++) {
+        struct descriptor *d = planner->kept[i];
+        if (d->image != image)
+            continue;
+        memmove(&planner->kept[1], &planner->kept[0], i * sizeof(struct descriptor *));
+        planner->kept[0] = d;
+        return d;
+    }
+    return NULL;
+}
+
+/* Takes it over. */
+static void descriptor_keep(struct planner *planner, struct descriptor *d)
+{
+    size_t bytes = d->frame.len_bytes, stay = 0;
+    while (stay < planner->kept_count && stay + 1 < DESCRIPTORS_MAX) {
+        bytes += planner->kept[stay]->frame.len_bytes;
+        if (bytes > DESCRIPTORS_MAX_BYTES)
+            break;
+        stay++;
+    }
+    while (planner->kept_count > stay)
+        descriptor_put(planner->kept[--planner->kept_count]);
+    memmove(&planner->kept[1], &planner->kept[0], stay * sizeof(struct descriptor *));
+    planner->kept[0] = d;
+    planner->kept_count = stay + 1;
 }
 
 static int descriptor_get(struct planner *planner, const struct shared_image *target, struct descriptor **out,
                           struct err *err)
 {
-    if (!planner->last || planner->last->image != target->number) {
-        struct descriptor *made = NULL;
-        int rc = descriptor_make(target, &made, err);
-        if (rc < 0)
-            return rc;
-        descriptor_put(planner->last);
-        planner->last = made;
+    struct descriptor *d = descriptor_find(planner, target->number);
+    if (!d) {
+        d = descriptor_make(target);
+        if (!d)
+            return err_set(err, ENOMEM, "no memory for the image's description");
+        descriptor_keep(planner, d);
     }
-    atomic_fetch_add(&planner->last->refs, 1);
-    *out = planner->last;
+    atomic_fetch_add(&d->refs, 1);
+    *out = d;
     return 0;
 }
 
