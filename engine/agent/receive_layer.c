@@ -10,141 +10,10 @@
 #include "base/fdio.h"
 #include "base/log.h"
 #include "images_disk.h"
+#include "layer_look.h"
 
 #define BASES_TRIED 8 /* held images that are compared */
 #define DAMAGED "damaged\n"
-
-/* ---- looking at what would stay below ---- */
-
-struct look {
-    const struct tree *tree;
-    const struct seed_source *base;
-    struct layer *layer;
-    uint8_t *visible; /* by directory: how many trees of the stack make it up at most */
-    uint32_t damaged;
-};
-
-/* The trees of the stack that have one directory, uppermost first. */
-struct opened {
-    int fd[IMAGES_STACK_MAX];
-    unsigned count, visible;
-};
-
-static bool is_opaque(int fd)
-{
-    char value;
-    return fgetxattr(fd, "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
-}
-
-static int open_dirs(const struct look *l, uint32_t dir, struct opened *out)
-{
-    *out = (struct opened){.visible = l->visible[dir]};
-    for (unsigned i = 0; i < out->visible; i++) {
-        int fd = tree_open_in(l->tree, l->base->stack[i], dir, O_RDONLY | O_DIRECTORY);
-        if (fd == -ENOENT)
-            continue;
-        if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
-            return fd;
-        if (fd < 0) { /* no directory: it hides what is below */
-            out->visible = i;
-            break;
-        }
-        out->fd[out->count++] = fd;
-        if (dir != 0 && is_opaque(fd))
-            out->visible = i + 1;
-    }
-    return 0;
-}
-
-static void close_dirs(struct opened *o)
-{
-    while (o->count > 0)
-        close(o->fd[--o->count]);
-}
-
-static bool is_as_said(const struct stat *st, const struct blob_inode *in)
-{
-    bool dir = S_ISDIR(in->mode), device = S_ISCHR(in->mode) || S_ISBLK(in->mode);
-    return st->st_mode == in->mode && st->st_uid == in->uid && st->st_gid == in->gid &&
-           st->st_mtim.tv_sec == in->mtime_s && st->st_mtim.tv_nsec == (long)in->mtime_ns &&
-           (dir || ((uint64_t)st->st_size == in->size_bytes && st->st_nlink == in->nlink)) &&
-           (!device || st->st_rdev == makedev(in->rdev_major, in->rdev_minor));
-}
-
-static bool is_there(const struct opened *o, const struct blob_entry *entry, const struct blob_inode *in)
-{
-    char name[NAME_MAX + 1];
-    struct stat st;
-    memcpy(name, entry->name, entry->name_bytes);
-    name[entry->name_bytes] = '\0';
-    for (unsigned i = 0; i < o->count; i++)
-        if (fstatat(o->fd[i], name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-            return is_as_said(&st, in);
-    return false;
-}
-
-static void look_at_entries(struct look *l, uint32_t dir, const struct opened *o)
-{
-    struct blob_inode d;
-    blob_image_inode(l->tree->image, dir, &d);
-    for (uint32_t e = d.entries_first; e < d.entries_first + d.entries; e++) {
-        struct blob_entry entry;
-        struct blob_inode below;
-        blob_image_entry(l->tree->image, e, &entry);
-        uint32_t *match = &l->layer->match[entry.inode];
-        if (*match == LAYER_NO_MATCH)
-            continue;
-        l->visible[entry.inode] = (uint8_t)o->visible;
-        blob_image_inode(l->base->image, *match, &below);
-        if (is_there(o, &entry, &below))
-            continue;
-        *match = LAYER_NO_MATCH;
-        l->damaged++;
-    }
-}
-
-static bool is_root_there(const struct look *l)
-{
-    struct blob_inode in;
-    struct stat st;
-    blob_image_inode(l->base->image, 0, &in);
-    return fstat(l->base->stack[0], &st) == 0 && S_ISDIR(st.st_mode) && st.st_mtim.tv_sec == in.mtime_s &&
-           st.st_mtim.tv_nsec == (long)in.mtime_ns;
-}
-
-static int look_at_dirs(struct look *l)
-{
-    for (uint32_t at = 0; at < l->tree->dir_count; at++) {
-        struct opened o;
-        uint32_t dir = l->tree->dirs[at];
-        if (l->layer->match[dir] == LAYER_NO_MATCH)
-            continue;
-        int r = open_dirs(l, dir, &o);
-        if (r == 0)
-            look_at_entries(l, dir, &o);
-        close_dirs(&o);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
-/* Takes away the matches of what is not there as the base's image says. Returns how many, or -errno; -ESTALE
- * when the top directory itself is not. */
-static int64_t look_below(const struct tree *tree, const struct seed_source *base, struct layer *layer)
-{
-    struct look l = {.tree = tree, .base = base, .layer = layer};
-    if (!is_root_there(&l))
-        return -ESTALE;
-    l.visible = calloc(blob_image_inodes(tree->image), 1);
-    if (!l.visible)
-        return -ENOMEM;
-    l.visible[0] = (uint8_t)base->depth;
-    int r = look_at_dirs(&l);
-    free(l.visible);
-    layer_prune(layer, tree);
-    return r < 0 ? (int64_t)r : (int64_t)l.damaged;
-}
 
 /* ---- choosing ---- */
 
@@ -213,7 +82,7 @@ static int consider(struct receive *r, uint64_t number, struct err *err)
 /* Whether r->base still pays when its damage is left out; `*damaged`: there is any. */
 static int check_base(struct receive *r, bool *damaged, struct err *err)
 {
-    int64_t found = look_below(&r->tree, &r->base, &r->layer);
+    int64_t found = layer_look(&r->tree, &r->base, &r->layer);
     if (found == -ENOMEM)
         return err_set(err, ENOMEM, "no memory to look at the tree of image %" PRIu64, r->base.number);
     if (found != 0)
