@@ -300,7 +300,7 @@ size_t images_list(const struct images *constant, const uint64_t **out, uint64_t
     return n;
 }
 
-int images_load(struct images *images, uint64_t number, struct blob_image **out, struct err *err)
+static int load(const struct images *images, uint64_t number, struct blob_image **out, struct err *err)
 {
     char path[64];
     snprintf(path, sizeof(path), "images/%" PRIu64 "/image", number);
@@ -327,7 +327,7 @@ int images_get(struct images *images, uint64_t number, const struct blob_image *
         }
     }
     struct blob_image *image = NULL;
-    int r = images_load(images, number, &image, err);
+    int r = load(images, number, &image, err);
     if (r < 0)
         return r;
     HOLD_LOCK(&images->lock);
@@ -341,6 +341,17 @@ int images_get(struct images *images, uint64_t number, const struct blob_image *
     }
     *out = held->image;
     return 0;
+}
+
+void images_give_parsed(struct images *images, uint64_t number, struct blob_image *image)
+{
+    {
+        HOLD_LOCK(&images->lock);
+        struct held *held = find(images, number);
+        if (held && !held->image)
+            held->image = STEAL(image);
+    }
+    blob_image_free(image);
 }
 
 int images_lowerdirs(struct images *images, uint64_t number, char out[IMAGES_STACK_MAX][64])

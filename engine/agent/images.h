@@ -40,9 +40,12 @@ bool images_has(const struct images *images, uint64_t number);
  * until the next call. One thread: the loop's. */
 size_t images_list(const struct images *images, const uint64_t **out, uint64_t *partial);
 
-/* The parsed image of a complete one: borrowed until images_drop or _close. */
+/* The parsed image of a complete one: borrowed until images_drop or _close, by who has it pinned until
+ * images_unpin. */
 int images_get(struct images *images, uint64_t number, const struct blob_image **out,
                struct err *err) MUST_CHECK;
+/* Who has parsed it already gives it away for that. */
+void images_give_parsed(struct images *images, uint64_t number, struct blob_image *image);
 
 /* The overlay's lower directories, uppermost first, as paths relative to DIR ("images/7/tree"). Returns how
  * many. */
@@ -79,9 +82,8 @@ int images_complete(struct images *images, uint64_t number, struct err *err) MUS
 /* Removes what has arrived so far. */
 void images_abandon(struct images *images, uint64_t number);
 
-/* A parsed image of the caller's own, and fds of its tree and of what that stands on, uppermost first:
- * returns how many. The caller holds the image meanwhile. */
-int images_load(struct images *images, uint64_t number, struct blob_image **out, struct err *err) MUST_CHECK;
+/* Fds of an image's tree and of what that stands on, uppermost first, the caller's: returns how many. The
+ * caller has the image pinned meanwhile. */
 int images_open_trees(struct images *images, uint64_t number, int out[IMAGES_STACK_MAX],
                       struct err *err) MUST_CHECK;
 

@@ -388,6 +388,8 @@ static int complete(struct receive *r, struct err *err)
         result = err_sys(err, errno, "cannot complete image %" PRIu64, r->number);
     if (result == 0)
         result = images_complete(r->images, r->number, err);
+    if (result == 0)
+        images_give_parsed(r->images, r->number, STEAL(r->image));
     return result;
 }
 

@@ -14,7 +14,7 @@ int seed_source_open(struct images *images, uint64_t number, struct seed_source 
 {
     struct seed_source s = {.number = number, .tree = {.fd = -1}};
     images_pin(images, number);
-    int r = images_load(images, number, &s.image, err);
+    int r = images_get(images, number, &s.image, err);
     if (r == 0) {
         r = images_open_trees(images, number, s.stack, err);
         s.depth = r < 0 ? 0 : (unsigned)r;
@@ -37,7 +37,6 @@ void seed_source_close(struct images *images, struct seed_source *source)
     tree_fini(&source->tree);
     for (unsigned i = 0; i < source->depth; i++)
         close(source->stack[i]);
-    blob_image_free(source->image);
     images_unpin(images, source->number);
     *source = (struct seed_source){.tree = {.fd = -1}};
 }

@@ -10,8 +10,8 @@
 
 struct seed_source {
     uint64_t number;
-    struct blob_image *image;
-    int stack[IMAGES_STACK_MAX]; /* its tree or layer, and what that stands on */
+    const struct blob_image *image; /* borrowed: the image is pinned */
+    int stack[IMAGES_STACK_MAX];    /* its tree or layer, and what that stands on */
     unsigned depth;
     struct tree tree; /* tree.fd is stack[0] */
     struct plan_places places;
