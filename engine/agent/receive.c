@@ -183,6 +183,24 @@ static int open_image(struct receive *r, struct err *err)
 
 /* ---- seeds and wants ---- */
 
+static int open_source(struct receive *r, uint64_t number, struct seed_source *out, struct err *err)
+{
+    struct seed_source source;
+    int result = 0;
+    if (r->has_base && r->base.number == number)
+        seed_source_share(&r->base, &source);
+    else
+        result = seed_source_open(r->images, number, &source, err);
+    if (result < 0)
+        return result;
+    result = seed_source_index(&source, err);
+    if (result < 0)
+        seed_source_close(r->images, &source);
+    else
+        *out = source;
+    return result;
+}
+
 static struct seed_source *source_of(struct receive *r, uint64_t number)
 {
     for (unsigned i = 0; i < r->sources; i++)
@@ -191,7 +209,7 @@ static struct seed_source *source_of(struct receive *r, uint64_t number)
     struct err why = {0};
     if (r->sources == PLAN_SEED_IMAGES_MAX || !images_has(r->images, number))
         return NULL;
-    if (seed_source_open(r->images, number, &r->source[r->sources], &why) < 0) {
+    if (open_source(r, number, &r->source[r->sources], &why) < 0) {
         log_warn("image %" PRIu64 " is no seed: %s", number, why.message);
         return NULL;
     }

@@ -21,8 +21,6 @@ int seed_source_open(struct images *images, uint64_t number, struct seed_source 
     }
     if (r >= 0)
         r = tree_init(&s.tree, s.image, s.stack[0], err);
-    if (r == 0)
-        r = plan_places_init(&s.places, s.image, err);
     if (r < 0) {
         seed_source_close(images, &s);
         return r;
@@ -31,13 +29,27 @@ int seed_source_open(struct images *images, uint64_t number, struct seed_source 
     return 0;
 }
 
+int seed_source_index(struct seed_source *source, struct err *err)
+{
+    return plan_places_init(&source->places, source->image, err);
+}
+
+void seed_source_share(const struct seed_source *of, struct seed_source *out)
+{
+    *out = *of;
+    out->shared = true;
+    out->places = (struct plan_places){0};
+}
+
 void seed_source_close(struct images *images, struct seed_source *source)
 {
     plan_places_fini(&source->places);
-    tree_fini(&source->tree);
-    for (unsigned i = 0; i < source->depth; i++)
-        close(source->stack[i]);
-    images_unpin(images, source->number);
+    if (!source->shared) {
+        tree_fini(&source->tree);
+        for (unsigned i = 0; i < source->depth; i++)
+            close(source->stack[i]);
+        images_unpin(images, source->number);
+    }
     *source = (struct seed_source){.tree = {.fd = -1}};
 }
 

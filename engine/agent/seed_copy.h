@@ -15,11 +15,16 @@ struct seed_source {
     unsigned depth;
     struct tree tree; /* tree.fd is stack[0] */
     struct plan_places places;
+    bool shared; /* all but the places is another's */
 };
 
 /* Holds the image (images_pin) until seed_source_close. */
 int seed_source_open(struct images *images, uint64_t number, struct seed_source *out,
                      struct err *err) MUST_CHECK;
+/* Where its chunks lie, which seed_read and seed_find_clones need. */
+int seed_source_index(struct seed_source *source, struct err *err) MUST_CHECK;
+/* Another of the same, without places, to be closed before it. */
+void seed_source_share(const struct seed_source *of, struct seed_source *out);
 void seed_source_close(struct images *images, struct seed_source *source);
 
 /* The file that was read last stays open for the next chunk of it. One thread uses one of these. */
