@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A suite for tests/lib/harness.sh.
-# Loads of ever changing snapshots while the controller, the agents and the supervisors are killed at random; after
-# each round what is said is compared with what is. SOAK_S: for how long (20 s); SOAK_SEED: the dice's first number.
+# Loads of ever changing snapshots, while running snapshots are removed, the store is collected and checked, and the
+# controller, the agents and the supervisors are killed at random; after each round what is said is compared with what is. SOAK_S: for how long (20 s); SOAK_SEED: the dice's first number.
 : "${SOAK_S:=20}"
 SLOTS=(1 2 3)
 
@@ -40,6 +40,17 @@ load_once() {
         echo "$number" >"$RACK_STATE/may.$slot"
         echo "$number" >"$RACK_STATE/acknowledged.$slot"
     fi
+}
+
+# Removes what is not in use, collects and checks. It may be in the middle of that when the controller is killed.
+keep_house() {
+    local running
+    sleep "0.$((RANDOM % 10))"
+    for running in "$M"/running/*@*; do
+        ((RANDOM % 4 == 0)) || timeout 20 rmdir "$running" 2>/dev/null || true
+    done
+    timeout 60 bash -c "echo gc >'$M/store/gc'" 2>>"$RACK_STATE/said.gc" || true
+    ((RANDOM % 3 > 0)) || timeout 60 bash -c "echo full >'$M/store/fsck'" 2>>"$RACK_STATE/said.fsck" || true
 }
 
 kill_somebody() {
@@ -142,6 +153,8 @@ test_01_kills_at_random() {
             load_once "$slot" "$round" &
             loads+=($!)
         done
+        keep_house &
+        loads+=($!)
         sleep "$((RANDOM % 2)).$((RANDOM % 10))"
         kill_somebody
         ((RANDOM % 3)) || kill_somebody
@@ -167,4 +180,14 @@ test_02_the_store_opens_and_is_whole() {
     rack_down
     rack_up
     find "$M/running" -type f -exec cat {} + >/dev/null
+    echo full >"$M/store/fsck"
+    cat "$M/store/fsck"
+    grep -qx 'bad_chunks 0' "$M/store/fsck"
+    echo gc >"$M/store/gc"
+    cat "$M/store/gc"
+    not grep -q '^error' "$M/store/gc"
+    find "$M/running" -type f -exec cat {} + >/dev/null
+    rack_down
+    "$BLADEFS" --fsck "$STORE"
+    rack_up
 }
