@@ -130,7 +130,7 @@ for part in $parts; do
                 ((++skipped))
             elif PKG_CONFIG_PATH=$libfuse/lib/pkgconfig step "build (ASan, UBSan, libfuse 3.18)" \
                 build_programs build-asan-3.18 -Dwerror=true -Db_sanitize=address,undefined -Db_lundef=false; then
-                LD_LIBRARY_PATH=$libfuse/lib shell_suites build-asan-3.18 tests/mount/*.sh
+                LD_LIBRARY_PATH=$libfuse/lib shell_suites build-asan-3.18 tests/mount/*.sh tests/agent/eager.sh
                 PKG_CONFIG_PATH=$libfuse/lib/pkgconfig step "build (TSan, libfuse 3.18)" \
                     build_programs build-tsan-3.18 -Dwerror=true -Db_sanitize=thread -Db_lundef=false &&
                     LD_LIBRARY_PATH=$libfuse/lib shell_suites build-tsan-3.18 tests/mount/{many,handles}.sh
