@@ -34,7 +34,7 @@
 #include "base/fdio.h"
 #include "base/log.h"
 
-#define CATALOG_VERSION 3
+#define CATALOG_VERSION 4
 #define LOG_ROOM_BYTES (1 << 20)
 /* Pages of 4 KiB; the largest transaction comes on top. SQLite's own default would need four times the room.
  */
@@ -61,8 +61,8 @@ static const char schema[] =
     "CREATE TABLE slots (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
     " key_id TEXT NOT NULL, key_secret BLOB NOT NULL, old_key_id TEXT, old_key_secret BLOB,"
     " running INTEGER REFERENCES runnings, stopped INTEGER NOT NULL, state_ns INTEGER NOT NULL,"
-    " error TEXT NOT NULL) STRICT;"
-    "CREATE INDEX slots_running ON slots (running);"
+    " error TEXT NOT NULL, starting INTEGER REFERENCES runnings) STRICT;"
+    "CREATE INDEX slots_running ON slots (running); CREATE INDEX slots_starting ON slots (starting);"
     "CREATE TABLE attrs (slot INTEGER NOT NULL, file TEXT NOT NULL, uid INTEGER NOT NULL,"
     " gid INTEGER NOT NULL, mode INTEGER NOT NULL, changed_ns INTEGER NOT NULL, acl BLOB,"
     " PRIMARY KEY (slot, file))"
@@ -85,12 +85,15 @@ static const char *const statement_text[CATALOG_STATEMENTS] = {
                          " stopped, state_ns, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [CATALOG_SLOT_REMOVE] = "DELETE FROM slots WHERE id = ?",
     [CATALOG_SLOT_RENAME] = "UPDATE slots SET name = ? WHERE id = ?",
-    [CATALOG_SLOT_LOADED] = "UPDATE slots SET running = ?, stopped = ?, state_ns = ? WHERE id = ?",
+    [CATALOG_SLOT_STARTING] = "UPDATE slots SET starting = ? WHERE id = ?",
+    [CATALOG_SLOT_LOADED] = "UPDATE slots SET running = ?, stopped = ?, state_ns = ?, starting = NULL"
+                            " WHERE id = ?",
     [CATALOG_SLOT_ERROR] = "UPDATE slots SET error = ? WHERE id = ?",
     [CATALOG_SLOT_KEY] = "UPDATE slots SET key_id = ?, key_secret = ?, old_key_id = ?, old_key_secret = ?"
                          " WHERE id = ?",
     [CATALOG_SLOTS] = "SELECT s.id, s.name, s.key_id, s.key_secret, s.old_key_id, s.old_key_secret,"
-                      " s.running, s.stopped, s.state_ns, s.error, a.uid, a.gid, a.mode, a.changed_ns"
+                      " s.running, s.stopped, s.state_ns, s.error, a.uid, a.gid, a.mode, a.changed_ns,"
+                      " s.starting"
                       " FROM slots s JOIN attrs a ON a.slot = s.id AND a.file = '' ORDER BY s.id",
     [CATALOG_ATTR_SET] = "INSERT OR REPLACE INTO attrs (slot, file, uid, gid, mode, changed_ns, acl)"
                          " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -154,15 +157,22 @@ static int change_schema(struct catalog *c, const char *sql, const char *doing, 
 
 static int bring_up_to_date(struct catalog *c, int64_t version, struct err *err)
 {
-    static const char from_1[] = "ALTER TABLE attrs ADD COLUMN acl BLOB; " PREPARED_TABLE;
-    static const char from_2[] = PREPARED_TABLE;
-    if (version == 0)
-        return change_schema(c, schema, "make the tables", err);
+#define FROM_3                                                                                               \
+    "ALTER TABLE slots ADD COLUMN starting INTEGER REFERENCES runnings;"                                     \
+    "CREATE INDEX slots_starting ON slots (starting);"
+    static const char *const from[CATALOG_VERSION] = {
+        [0] = schema,
+        [1] = "ALTER TABLE attrs ADD COLUMN acl BLOB; " PREPARED_TABLE FROM_3,
+        [2] = PREPARED_TABLE FROM_3,
+        [3] = FROM_3,
+    };
     if (version == CATALOG_VERSION)
         return 0;
+    if (version == 0)
+        return change_schema(c, from[0], "make the tables", err);
     log_info("%s: format %lld becomes %d; an older bladefs cannot open it from now on", c->path,
              (long long)version, CATALOG_VERSION);
-    return change_schema(c, version == 1 ? from_1 : from_2, "bring the tables up to date", err);
+    return change_schema(c, from[version], "bring the tables up to date", err);
 }
 
 /* Nothing is written before it is known whose file this is and that it is not a newer one. Version 0: it is

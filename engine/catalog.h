@@ -29,6 +29,7 @@ struct catalog_slot {
     bool has_old_key;
     struct wire_key old_key; /* valid until `key` was used */
     uint32_t running;        /* what the slot runs: acknowledged; 0 none */
+    uint32_t starting;       /* what its blade was told to start, and may run by now; 0 none */
     bool stopped;            /* people asked for stop */
     int64_t state_ns;        /* last change of state that was noted */
     char error[512];
@@ -38,6 +39,9 @@ struct catalog_slot {
 int catalog_slot_add(struct catalog *c, struct catalog_slot *slot, struct err *err) MUST_CHECK;
 int catalog_slot_remove(struct catalog *c, uint32_t id, struct err *err) MUST_CHECK;
 int catalog_slot_rename(struct catalog *c, uint32_t id, const char *name, struct err *err) MUST_CHECK;
+/* `running` 0: what it was told to start it does not run. */
+int catalog_slot_set_starting(struct catalog *c, uint32_t id, uint32_t running, struct err *err) MUST_CHECK;
+/* What it was told to start is settled by this, too. */
 int catalog_slot_set_loaded(struct catalog *c, uint32_t id, uint32_t running, bool stopped, int64_t state_ns,
                             struct err *err) MUST_CHECK;
 int catalog_slot_set_error(struct catalog *c, uint32_t id, const char *sentence, struct err *err) MUST_CHECK;

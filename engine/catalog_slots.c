@@ -109,6 +109,16 @@ int catalog_slot_rename(struct catalog *c, uint32_t id, const char *name, struct
     return r < 0 ? r : one_changed(c, id, err);
 }
 
+int catalog_slot_set_starting(struct catalog *c, uint32_t id, uint32_t running, struct err *err)
+{
+    HOLD_LOCK(&c->lock);
+    QUERY q = query_on(c, CATALOG_SLOT_STARTING);
+    query_id(&q, running);
+    query_int(&q, id);
+    int r = query_run(&q, "note what is started", err);
+    return r < 0 ? r : one_changed(c, id, err);
+}
+
 int catalog_slot_set_loaded(struct catalog *c, uint32_t id, uint32_t running, bool stopped, int64_t state_ns,
                             struct err *err)
 {
@@ -167,6 +177,7 @@ static bool read_slot(const struct query *q, struct catalog_slot *slot)
     slot->stopped = column_int(q, 7) != 0;
     slot->state_ns = column_int(q, 8);
     column_attr(q, 10, &slot->attr);
+    slot->starting = column_id(q, 14);
     return slot->id && column_text(q, 1, slot->name, sizeof(slot->name)) && column_key(q, 2, &slot->key) &&
            (!slot->has_old_key || column_key(q, 4, &slot->old_key)) &&
            column_text(q, 9, slot->error, sizeof(slot->error));

@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "fleet_parts.h"
 
-enum kind { COMMIT_LOADED, COMMIT_ERROR, COMMIT_KEY };
+enum kind { COMMIT_STARTING, COMMIT_LOADED, COMMIT_ERROR, COMMIT_KEY };
 
 struct commit {
     struct work work;
@@ -46,6 +46,9 @@ static void run(struct work *work)
     struct commit *c = (struct commit *)work;
     struct catalog *catalog = c->fleet->options.catalog;
     switch (c->kind) {
+    case COMMIT_STARTING:
+        c->result = catalog_slot_set_starting(catalog, c->slot, c->running, &c->err);
+        break;
     case COMMIT_LOADED:
         c->result =
             catalog_slot_set_loaded(catalog, c->slot, c->running, c->stopped, clock_wall_ns(), &c->err);
@@ -87,6 +90,18 @@ static void submit(struct commit *c)
 {
     c->fleet->outstanding++;
     work_submit(c->fleet->commits, &c->work);
+}
+
+int commit_starting(struct fleet *fleet, uint32_t slot, uint32_t running, commit_done done, void *arg)
+{
+    struct commit *c = commit_new(fleet, COMMIT_STARTING, slot);
+    if (!c)
+        return -ENOMEM;
+    c->running = running;
+    c->done = done;
+    c->arg = arg;
+    submit(c);
+    return 0;
 }
 
 int commit_loaded(struct fleet *fleet, uint32_t slot, uint32_t running, bool stopped, commit_done done,

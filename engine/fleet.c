@@ -64,6 +64,7 @@ static void slots_tick(struct fleet *fleet)
         }
         if (drops && slot->blade.in)
             slot_drop_images(fleet, slot);
+        slot_settle_start(fleet, slot);
     }
 }
 
@@ -113,6 +114,8 @@ static void free_parts(struct fleet *fleet)
     for (size_t i = 0; i < fleet->slots.count; i++) {
         if (fleet->slots.at[i]->running)
             runnings_release(fleet->options.runnings, fleet->slots.at[i]->running);
+        if (fleet->slots.at[i]->starting)
+            runnings_release(fleet->options.runnings, fleet->slots.at[i]->starting);
         slot_free(fleet->slots.at[i]);
     }
     free(fleet->slots.at);
@@ -173,6 +176,8 @@ static int take_slot(void *arg, const struct catalog_slot *row)
     memcpy(slot->error, row->error, sizeof slot->error);
     slot->key_ns = slot->loaded_ns = slot->progress_ns = slot->error_ns = slot->info_ns = row->state_ns;
     take_running(fleet, slot, row->running, row->state_ns);
+    if (row->starting && runnings_hold(fleet->options.runnings, row->starting) == 0)
+        slot->starting = row->starting;
     int rc = slots_insert(&fleet->slots, slot);
     if (rc < 0)
         slot_free(slot);

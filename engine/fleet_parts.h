@@ -72,6 +72,10 @@ void slot_set_error(struct fleet *fleet, struct slot *slot, const char *sentence
 void any_set_error(struct fleet *fleet, const char *sentence);
 /* The catalog has it: the slot runs `row` (NULL: nothing). Takes the caller's hold of it over. */
 void slot_loaded(struct fleet *fleet, struct slot *slot, const struct catalog_running *row, bool stopped);
+/* The catalog has it: its blade may start `running` from now on, or has not (0). */
+void slot_starting(struct fleet *fleet, struct slot *slot, uint32_t running);
+/* What a blade was told to start, and neither runs nor is about to, it will not run any more. */
+void slot_settle_start(struct fleet *fleet, struct slot *slot);
 /* Sends DROP for what no running snapshot has any more. */
 void slot_drop_images(struct fleet *fleet, struct slot *slot);
 
@@ -79,6 +83,8 @@ void slot_drop_images(struct fleet *fleet, struct slot *slot);
 
 typedef void (*commit_done)(struct fleet *fleet, void *arg, int result, const struct err *err);
 /* `done` is called on the loop's thread, unless the result is negative (no memory). */
+int commit_starting(struct fleet *fleet, uint32_t slot, uint32_t running, commit_done done,
+                    void *arg) MUST_CHECK;
 int commit_loaded(struct fleet *fleet, uint32_t slot, uint32_t running, bool stopped, commit_done done,
                   void *arg) MUST_CHECK;
 void commit_error(struct fleet *fleet, uint32_t slot, const char *sentence);

@@ -13,6 +13,7 @@ enum load_state {
     LOAD_CHOOSE,  /* `any`: blades are compared */
     LOAD_PLAN,    /* what the blade lacks is worked out */
     LOAD_PREPARE, /* the image goes over */
+    LOAD_NOTE,    /* the catalog notes that the blade may run it from now on */
     LOAD_START,   /* the blade was told to start it: no way back */
     LOAD_AWAY,    /* the same, and the blade is out of reach: what came of it? */
     LOAD_COMMIT,  /* the catalog notes it */
@@ -28,8 +29,9 @@ enum load_event {
     LOAD_PLANNED,   /* the descriptor and seeds are made */
     LOAD_NOT_HELD,  /* the blade does not have the image after all */
     LOAD_PREPARED,  /* the blade has the whole tree */
+    LOAD_NOTED,     /* the catalog has that it may be started */
     LOAD_STARTED,   /* it runs: the blade's answer, or its report when it came back */
-    LOAD_COMMITTED, /* the catalog has it */
+    LOAD_COMMITTED, /* the catalog has that it runs */
     LOAD_FAILED,    /* the step under way failed */
     LOAD_BROKEN,    /* what should be sent cannot be read */
     LOAD_LOST,      /* the connection broke */
@@ -51,6 +53,8 @@ enum load_action {
     LOAD_DO_STOP_CAPTURE = 512,
     LOAD_DO_TELL_CANCEL = 1024, /* the blade, if it can be told */
     LOAD_DO_LEAVE = 2048,       /* `any`: this blade is no good; free it */
+    LOAD_DO_NOTE = 4096,
+    LOAD_DO_FORGET = 8192, /* what was noted: the blade does not run it */
 };
 
 struct load_step {

@@ -30,6 +30,8 @@ struct load {
 
     struct plan *plan;
     struct sender *sender;
+    uint32_t noted_slot; /* where it may be started, by the catalog; 0 none */
+
     uint64_t number; /* what the wire calls it; 0: the blade does not know of it */
 
     uint32_t tried[TRIED_MAX]; /* `any`: blades that were lost */
@@ -60,6 +62,8 @@ void load_plan(struct load *load);
 void load_drop_plan(struct load *load);
 void load_prepare(struct load *load, bool without_plan);
 void load_tell_cancel(struct load *load);
+void load_note(struct load *load);
+void load_forget(struct load *load);
 void load_start(struct load *load);
 void load_await(struct load *load);
 void load_commit(struct load *load);

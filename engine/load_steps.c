@@ -239,6 +239,81 @@ void load_note_progress(struct load *load, uint64_t done_bytes, uint64_t total_b
     fleet_notify(fleet, ENGINE_SLOT, slot->id);
 }
 
+/*
+ * Before the blade is told to start it, the catalog knows that it may run it: whatever happens to the
+ * connection or to this program then, what runs there stays known by its name, and cannot be removed.
+ */
+static void noted(struct fleet *fleet, void *arg, int result, const struct err *err)
+{
+    struct load *load = arg;
+    if (load->state != LOAD_NOTE) { /* it was ended meanwhile, and is forgotten next */
+        load_put(load);
+        return;
+    }
+    if (result < 0) {
+        load->noted_slot = 0;
+        load_fails(load, -result, "the controller could not note what is to run there: %s", err->message);
+        load_event(load, LOAD_FAILED);
+    } else {
+        slot_starting(fleet, load->slot, load->row.id);
+        load_event(load, LOAD_NOTED);
+    }
+    load_put(load);
+}
+
+void load_note(struct load *load)
+{
+    struct slot *slot = load->slot;
+    slot_event(load->fleet, slot, BLADE_STARTING, load->row.image);
+    if (slot->running == load->row.id) { /* it is known already */
+        load_event(load, LOAD_NOTED);
+        return;
+    }
+    load->noted_slot = slot->id;
+    load->under_way++;
+    if (commit_starting(load->fleet, slot->id, load->row.id, noted, load) == 0)
+        return;
+    load->noted_slot = 0;
+    load_fails(load, EIO, "the controller has no memory to note what is to run there");
+    load_event(load, LOAD_FAILED);
+    load_put(load);
+}
+
+struct forgetting {
+    struct load *load; /* it holds the running snapshot meanwhile */
+    uint32_t slot;
+};
+
+static void forgotten(struct fleet *fleet, void *arg, int result, const struct err *err)
+{
+    (void)err;
+    struct forgetting *f = arg;
+    struct slot *slot;
+    {
+        HOLD_LOCK(&fleet->lock);
+        slot = slots_by_id(&fleet->slots, f->slot);
+    }
+    if (result == 0 && slot && slot->starting == f->load->row.id)
+        slot_starting(fleet, slot, 0);
+    load_put(f->load);
+    free(f);
+}
+
+/* What could not be forgotten is when the blade has said what it runs (slot_settle_start). */
+void load_forget(struct load *load)
+{
+    struct forgetting *f = load->noted_slot ? calloc(1, sizeof *f) : NULL;
+    if (!f)
+        return;
+    *f = (struct forgetting){.load = load, .slot = load->noted_slot};
+    load->noted_slot = 0;
+    load->under_way++;
+    if (commit_starting(load->fleet, f->slot, 0, forgotten, f) == 0)
+        return;
+    load_put(load);
+    free(f);
+}
+
 void load_start(struct load *load)
 {
     struct slot *slot = load->slot;
@@ -250,7 +325,6 @@ void load_start(struct load *load)
     load_note_progress(load, total, 0);
     sender_stop(STEAL(load->sender));
     load_drop_plan(load);
-    slot_event(load->fleet, slot, BLADE_STARTING, load->row.image);
     const struct wire_message m = {.type = WIRE_START, .load = {.load = load->number}};
     peer_send(slot->control, &m);
 }

@@ -114,6 +114,8 @@ static void perform(struct load *load, unsigned actions)
 {
     if (actions & LOAD_DO_STOP_CAPTURE)
         load_stop_capture(load);
+    if (actions & LOAD_DO_FORGET)
+        load_forget(load);
     if (actions & LOAD_DO_TELL_CANCEL)
         load_tell_cancel(load);
     if (actions & LOAD_DO_LEAVE) {
@@ -134,6 +136,8 @@ static void perform(struct load *load, unsigned actions)
         load_prepare(load, false);
     if (actions & LOAD_DO_PREPARE_HELD)
         load_prepare(load, true);
+    if (actions & LOAD_DO_NOTE)
+        load_note(load);
     if (actions & LOAD_DO_START)
         load_start(load);
     if (actions & LOAD_DO_AWAIT)

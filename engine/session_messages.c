@@ -51,6 +51,7 @@ static void report(struct fleet *fleet, struct slot *slot, const struct wire_rep
     wire_text_copy(&in->snapshot, slot->report_snapshot, sizeof slot->report_snapshot);
     wire_text_copy(&in->sentence, slot->report_sentence, sizeof slot->report_sentence);
     slot->reported = true;
+    slot->reported_ms = loop_now_ms(fleet->loop);
     if (!slot->blade.in) {
         session_come_in(fleet, slot);
         return;

@@ -84,6 +84,7 @@ static void removed_on_loop(struct loop_task *task)
 {
     struct removal *removal = CONTAINER_OF(task, struct removal, task);
     session_end(removal->slot, "the slot was removed");
+    slot_starting(removal->fleet, removal->slot, 0);
     slot_log_remove(removal->fleet->logs_fd, removal->slot->id);
     slot_free(removal->slot);
     free(removal);

@@ -46,9 +46,51 @@ void any_set_error(struct fleet *fleet, const char *sentence)
 
 /* ---- what is loaded ---- */
 
+void slot_starting(struct fleet *fleet, struct slot *slot, uint32_t running)
+{
+    struct runnings *runnings = fleet->options.runnings;
+    uint32_t before = slot->starting;
+    slot->starting = running && runnings_hold(runnings, running) == 0 ? running : 0;
+    if (before)
+        runnings_release(runnings, before);
+}
+
+static struct slot *slot_of(struct fleet *fleet, uint32_t id)
+{
+    HOLD_LOCK(&fleet->lock);
+    return slots_by_id(&fleet->slots, id);
+}
+
+static void start_settled(struct fleet *fleet, void *arg, int result, const struct err *err)
+{
+    (void)err;
+    struct slot *slot = slot_of(fleet, (uint32_t)(uintptr_t)arg);
+    if (!slot)
+        return;
+    slot->settling = false;
+    if (result == 0 && !slot->load)
+        slot_starting(fleet, slot, 0);
+}
+
+/* A START may still have been on its way when the blade said what it runs. */
+#define SETTLE_MS 2000
+
+void slot_settle_start(struct fleet *fleet, struct slot *slot)
+{
+    struct catalog_running row;
+    if (!slot->starting || slot->settling || slot->load || !slot->blade.in ||
+        slot->blade.phase == WIRE_PHASE_STARTING || loop_now_ms(fleet->loop) - slot->reported_ms < SETTLE_MS)
+        return;
+    if (slot->blade.image != slot->blade.acknowledged &&
+        runnings_get(fleet->options.runnings, slot->starting, &row) == 0 && row.image == slot->blade.image)
+        return; /* it does run it, or has tried to */
+    slot->settling = commit_starting(fleet, slot->id, 0, start_settled, (void *)(uintptr_t)slot->id) == 0;
+}
+
 void slot_loaded(struct fleet *fleet, struct slot *slot, const struct catalog_running *row, bool stopped)
 {
     uint32_t before;
+    slot_starting(fleet, slot, 0);
     {
         HOLD_LOCK(&fleet->lock);
         before = slot->running;
@@ -76,11 +118,7 @@ static void adopted(struct fleet *fleet, void *arg, int result, const struct err
 {
     (void)err;
     struct adoption *a = arg;
-    struct slot *slot;
-    {
-        HOLD_LOCK(&fleet->lock);
-        slot = slots_by_id(&fleet->slots, a->slot);
-    }
+    struct slot *slot = slot_of(fleet, a->slot);
     if (result < 0 || !slot || slot->removing)
         runnings_release(fleet->options.runnings, a->row.id);
     else
@@ -102,6 +140,18 @@ static bool running_of_report(struct fleet *fleet, const struct slot *slot, stru
     return id != 0 && runnings_get(runnings, id, out) == 0;
 }
 
+/* What it runs is shown by the name that it came with, though there is no such running snapshot here. */
+static void show_unknown(struct fleet *fleet, struct slot *slot)
+{
+    if (!slot->report_snapshot[0])
+        return;
+    {
+        HOLD_LOCK(&fleet->lock);
+        memcpy(slot->image, slot->report_snapshot, sizeof slot->image);
+    }
+    fleet_notify(fleet, ENGINE_SLOT, slot->id);
+}
+
 static void adopt(struct fleet *fleet, struct slot *slot)
 {
     char name[NAME_MAX_BYTES + 1], sentence[512];
@@ -116,6 +166,7 @@ static void adopt(struct fleet *fleet, struct slot *slot)
                  "blade %s: it runs %s, which this store does not have; load again what it should run", name,
                  slot->report_snapshot[0] ? slot->report_snapshot : "an image");
         slot_set_error(fleet, slot, sentence);
+        show_unknown(fleet, slot);
         return;
     }
     log_info("slot %s: the blade runs %s@%llu; taken over as what is loaded", name, a->row.name,

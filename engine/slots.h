@@ -82,6 +82,10 @@ struct slot {
     struct blade_input report; /* the last one */
     uint32_t holdings_count;
     bool reported;
+    uint32_t
+        starting;  /* held in runnings: what its blade was told to start, until it is known what came of it */
+    bool settling; /* the catalog is about to forget `starting` */
+    int64_t reported_ms;
     bool log_grew;
     char report_snapshot[RUNNING_NAME_MAX_BYTES + 1];
     char report_sentence[512];

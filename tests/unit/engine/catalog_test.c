@@ -307,6 +307,9 @@ static void distrusts_after_a_crash(void **state)
     catalog_close(c);
 }
 
+/* As up to version 3. */
+#define WITHOUT_STARTING "DROP INDEX slots_starting; ALTER TABLE slots DROP COLUMN starting;"
+
 /* The table of version 1, word for word, with a row in it. */
 static void the_previous_format_is_taken_up(void **state)
 {
@@ -314,7 +317,7 @@ static void the_previous_format_is_taken_up(void **state)
     struct catalog_slot a = slot_named("a");
     assert_int_equal(catalog_slot_add(c, &a, NULL), 0);
     catalog_close(c);
-    with_sqlite(*state, "DROP TABLE attrs; DROP TABLE prepared;"
+    with_sqlite(*state, "DROP TABLE attrs; DROP TABLE prepared; " WITHOUT_STARTING
                         "CREATE TABLE attrs (slot INTEGER NOT NULL, file TEXT NOT NULL, uid INTEGER NOT NULL,"
                         " gid INTEGER NOT NULL, mode INTEGER NOT NULL, changed_ns INTEGER NOT NULL,"
                         " PRIMARY KEY (slot, file)) WITHOUT ROWID, STRICT;"
@@ -393,10 +396,49 @@ static void format_2_is_taken_up(void **state)
 {
     struct catalog_running r = {.name = "web"};
     catalog_close(open_at(*state));
-    with_sqlite(*state, "DROP TABLE prepared; PRAGMA user_version = 2");
+    with_sqlite(*state, "DROP TABLE prepared; " WITHOUT_STARTING "PRAGMA user_version = 2");
     struct catalog *c = open_at(*state);
     assert_int_equal(catalog_source_prepare(c, &r, NULL), 0);
     assert_true(is_prepared(c, "web"));
+    catalog_close(c);
+}
+
+static uint32_t starting_of(const struct scratch *s)
+{
+    struct catalog *c = open_at(s);
+    struct slots slots = {0};
+    assert_int_equal(catalog_slots(c, take_slot, &slots, NULL), 0);
+    assert_int_equal(slots.count, 1);
+    catalog_close(c);
+    return slots.at[0].starting;
+}
+
+/* Nor did version 3 know what a blade was told to start. */
+static void what_is_started_is_noted(void **state)
+{
+    struct catalog *c = open_at(*state);
+    struct catalog_slot a = slot_named("a");
+    struct catalog_running r;
+    struct err err = {0};
+    assert_int_equal(catalog_slot_add(c, &a, NULL), 0);
+    assert_int_equal(add(c, "web", 1, false, &r), 1);
+    catalog_close(c);
+    with_sqlite(*state, WITHOUT_STARTING "PRAGMA user_version = 3");
+    assert_int_equal(starting_of(*state), 0);
+    c = open_at(*state);
+    assert_int_equal(catalog_slot_set_starting(c, a.id, r.id, &err), 0);
+    assert_int_equal(catalog_slot_set_starting(c, a.id + 1, r.id, &err), -ENOENT);
+    assert_true(catalog_running_remove(c, r.id, &err) < 0); /* whoever asks for it */
+    catalog_close(c);
+    assert_int_equal(starting_of(*state), r.id);
+    c = open_at(*state);
+    assert_int_equal(catalog_slot_set_loaded(c, a.id, 0, false, 1, &err), 0);
+    catalog_close(c);
+    assert_int_equal(starting_of(*state), 0);
+    c = open_at(*state);
+    assert_int_equal(catalog_slot_set_starting(c, a.id, r.id, &err), 0);
+    assert_int_equal(catalog_slot_set_starting(c, a.id, 0, &err), 0);
+    assert_int_equal(catalog_running_remove(c, r.id, &err), 0);
     catalog_close(c);
 }
 
@@ -404,13 +446,13 @@ static void newer_is_refused(void **state)
 {
     const struct scratch *s = *state;
     catalog_close(open_at(s));
-    with_sqlite(s, "PRAGMA user_version = 4");
+    with_sqlite(s, "PRAGMA user_version = 5");
     struct catalog *c = NULL;
     struct err err = {0};
     assert_int_equal(catalog_open(s->path, &c, &err), -EPROTONOSUPPORT);
     assert_null(c);
-    assert_non_null(strstr(err.message, "format 4, this program reads up to 3"));
-    with_sqlite(s, "PRAGMA user_version = 3; PRAGMA application_id = 1");
+    assert_non_null(strstr(err.message, "format 5, this program reads up to 4"));
+    with_sqlite(s, "PRAGMA user_version = 4; PRAGMA application_id = 1");
     assert_int_equal(catalog_open(s->path, &c, &err), -EINVAL);
     scratch_write(s->fd, "catalog.db", "this is not a database, whatever its name may say to people");
     assert_int_equal(catalog_open(s->path, &c, &err), -EIO);
@@ -485,6 +527,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(distrusts_after_a_crash, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(the_previous_format_is_taken_up, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(format_2_is_taken_up, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(what_is_started_is_noted, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(what_is_prepared_ends_with_the_next_change, scratch_make,
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(newer_is_refused, scratch_make, scratch_remove),

@@ -692,6 +692,79 @@ static void takes_over_what_runs(void **state)
     end(&f);
 }
 
+static int remove_running(struct fixture *f, const char *name, uint64_t n)
+{
+    uint32_t id;
+    int r = runnings_find(f->engine->runnings, name, n, &id);
+    return r < 0 ? r : engine_running_remove(f->engine, id, NULL);
+}
+
+/* What a blade was told to start it may run, whatever happened since, until it says what it runs. */
+static void what_may_run_is_not_removed(void **state)
+{
+    struct fixture f;
+    struct wire_key key;
+    struct fake_blade b;
+    begin(state, &f);
+    uint32_t slot = slot_new(&f, "1", &key);
+    connect_empty(&f, &b, slot, &key);
+    source_write(&f, "web", "program", 1000, 1);
+    struct answer cut = ANSWER;
+    request(&f, slot, "web", &cut, NULL);
+    blob_image_free(fake_take_descriptor(&b));
+    fake_send_load(&b, WIRE_PREPARED);
+    fake_expect(&b, &b.control, WIRE_START);
+    end(&f);
+    expect_answer(&cut, -EINTR, "");
+    fake_drop(&b);
+    engine_begin(&f);
+    assert_int_equal(remove_running(&f, "web", 1), -ENOTEMPTY);
+    fake_connect(&b, f.port, &key, NULL, 0, WIRE_PHASE_EMPTY, 0, "");
+    expect_show(&f, slot, ENGINE_TEXT_STATE, "ready\n");
+    assert_int_equal(remove_running(&f, "web", 1), -ENOTEMPTY); /* the start may still be on its way */
+    int r = -ENOTEMPTY;
+    for (int i = 0; i < 1000 && r == -ENOTEMPTY; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        r = remove_running(&f, "web", 1);
+    }
+    assert_int_equal(r, 0);
+
+    /* One that did not start holds nothing. */
+    source_write(&f, "web", "program", 1000, 2);
+    struct answer bad = ANSWER;
+    request(&f, slot, "web", &bad, NULL);
+    blob_image_free(fake_take_descriptor(&b));
+    fake_send_load(&b, WIRE_PREPARED);
+    fake_expect(&b, &b.control, WIRE_START);
+    assert_int_equal(remove_running(&f, "web", 2), -ENOTEMPTY);
+    const struct wire_message no = {
+        .type = WIRE_FAILED, .failed = {.load = b.prepare.load, .code = EIO, .sentence = wire_text("no")}};
+    fake_send(&b.control, &no);
+    expect_answer(&bad, -EIO, "");
+    for (int i = 0; i < 100 && remove_running(&f, "web", 2) == -ENOTEMPTY; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    assert_int_equal(remove_running(&f, "web", 2), -ENOENT);
+    fake_drop(&b);
+    end(&f);
+}
+
+/* A store from a backup: what runs is shown by its name all the same. */
+static void shows_what_it_does_not_have(void **state)
+{
+    struct fixture f;
+    struct wire_key key;
+    struct fake_blade b;
+    const uint64_t image = 99;
+    begin(state, &f);
+    uint32_t slot = slot_new(&f, "1", &key);
+    fake_connect(&b, f.port, &key, &image, 1, WIRE_PHASE_RUNNING, image, "web@7");
+    expect_show(&f, slot, ENGINE_TEXT_LOAD, "web@7\n");
+    assert_string_equal(show(&f, slot, ENGINE_TEXT_STATE), "running\n");
+    expect_error(&f, slot, "web@7, which this store does not have");
+    fake_drop(&b);
+    end(&f);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -703,6 +776,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(lets_one_in, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(ends_with_loads_under_way, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(takes_over_what_runs, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(what_may_run_is_not_removed, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(shows_what_it_does_not_have, scratch_make, scratch_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

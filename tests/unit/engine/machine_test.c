@@ -23,7 +23,8 @@ static const struct load_row load_rows[] = {
     /* the straight way */
     {LOAD_CAPTURE, LOAD_CAPTURED, false, LOAD_PLAN, LOAD_DO_PLAN},
     {LOAD_PLAN, LOAD_PLANNED, false, LOAD_PREPARE, LOAD_DO_PREPARE},
-    {LOAD_PREPARE, LOAD_PREPARED, false, LOAD_START, LOAD_DO_START},
+    {LOAD_PREPARE, LOAD_PREPARED, false, LOAD_NOTE, LOAD_DO_NOTE},
+    {LOAD_NOTE, LOAD_NOTED, false, LOAD_START, LOAD_DO_START},
     {LOAD_START, LOAD_STARTED, false, LOAD_COMMIT, LOAD_DO_COMMIT},
     {LOAD_COMMIT, LOAD_COMMITTED, false, LOAD_ENDED, LOAD_DO_SUCCEED},
     /* short cuts */
@@ -38,6 +39,8 @@ static const struct load_row load_rows[] = {
     {LOAD_PLAN, LOAD_LOST, true, LOAD_CHOOSE, LOAD_DO_LEAVE | LOAD_DO_CHOOSE},
     {LOAD_PREPARE, LOAD_LOST, true, LOAD_CHOOSE, LOAD_DO_TELL_CANCEL | LOAD_DO_LEAVE | LOAD_DO_CHOOSE},
     {LOAD_PREPARE, LOAD_FAILED, true, LOAD_ENDED, LOAD_DO_FAIL},
+    {LOAD_NOTE, LOAD_LOST, true, LOAD_CHOOSE,
+     LOAD_DO_FORGET | LOAD_DO_TELL_CANCEL | LOAD_DO_LEAVE | LOAD_DO_CHOOSE},
     {LOAD_START, LOAD_LOST, true, LOAD_AWAY, LOAD_DO_AWAIT},
     /* what breaks */
     {LOAD_CAPTURE, LOAD_FAILED, false, LOAD_ENDED, LOAD_DO_FAIL},
@@ -47,10 +50,12 @@ static const struct load_row load_rows[] = {
     {LOAD_PREPARE, LOAD_FAILED, false, LOAD_ENDED, LOAD_DO_FAIL},
     {LOAD_PREPARE, LOAD_BROKEN, false, LOAD_ENDED, LOAD_DO_TELL_CANCEL | LOAD_DO_FAIL},
     {LOAD_PREPARE, LOAD_LOST, false, LOAD_ENDED, LOAD_DO_TELL_CANCEL | LOAD_DO_FAIL},
-    {LOAD_START, LOAD_FAILED, false, LOAD_ENDED, LOAD_DO_FAIL},
+    {LOAD_NOTE, LOAD_FAILED, false, LOAD_ENDED, LOAD_DO_TELL_CANCEL | LOAD_DO_FAIL},
+    {LOAD_NOTE, LOAD_LOST, false, LOAD_ENDED, LOAD_DO_FORGET | LOAD_DO_TELL_CANCEL | LOAD_DO_FAIL},
+    {LOAD_START, LOAD_FAILED, false, LOAD_ENDED, LOAD_DO_FORGET | LOAD_DO_FAIL},
     {LOAD_START, LOAD_LOST, false, LOAD_AWAY, LOAD_DO_AWAIT},
     {LOAD_AWAY, LOAD_STARTED, false, LOAD_COMMIT, LOAD_DO_COMMIT},
-    {LOAD_AWAY, LOAD_FAILED, false, LOAD_ENDED, LOAD_DO_FAIL},
+    {LOAD_AWAY, LOAD_FAILED, false, LOAD_ENDED, LOAD_DO_FORGET | LOAD_DO_FAIL},
     {LOAD_AWAY, LOAD_TIMEOUT, false, LOAD_ENDED, LOAD_DO_FAIL},
     {LOAD_COMMIT, LOAD_FAILED, false, LOAD_ENDED, LOAD_DO_FAIL},
     /* nobody waits any more: only until START */
@@ -58,6 +63,7 @@ static const struct load_row load_rows[] = {
     {LOAD_CHOOSE, LOAD_CANCELLED, true, LOAD_ENDED, LOAD_DO_FAIL},
     {LOAD_PLAN, LOAD_CANCELLED, false, LOAD_ENDED, LOAD_DO_FAIL},
     {LOAD_PREPARE, LOAD_CANCELLED, false, LOAD_ENDED, LOAD_DO_TELL_CANCEL | LOAD_DO_FAIL},
+    {LOAD_NOTE, LOAD_CANCELLED, false, LOAD_ENDED, LOAD_DO_FORGET | LOAD_DO_TELL_CANCEL | LOAD_DO_FAIL},
     {LOAD_START, LOAD_CANCELLED, false, LOAD_START, 0},
     {LOAD_AWAY, LOAD_CANCELLED, false, LOAD_AWAY, 0},
     {LOAD_COMMIT, LOAD_CANCELLED, false, LOAD_COMMIT, 0},
@@ -95,8 +101,12 @@ static void load_always_answers(void **state)
                     assert_true(step.state == LOAD_ENDED && step.actions == 0);
                 else
                     assert_int_equal(answers, step.state == LOAD_ENDED);
-                if (step.actions & LOAD_DO_START) /* nothing is started before its tree is complete */
+                if (step.actions & LOAD_DO_NOTE) /* nothing is started before its tree is complete */
                     assert_true(s == LOAD_PREPARE && e == LOAD_PREPARED);
+                if (step.actions & LOAD_DO_START) /* nor before the catalog knows */
+                    assert_true(s == LOAD_NOTE && e == LOAD_NOTED);
+                if (step.actions & LOAD_DO_FORGET) /* never while the blade may run it */
+                    assert_true(s == LOAD_NOTE || ((s == LOAD_START || s == LOAD_AWAY) && e == LOAD_FAILED));
                 if (step.actions & LOAD_DO_TELL_CANCEL)
                     assert_true(s < LOAD_START);
             }
