@@ -232,15 +232,17 @@ static int sync_failed(struct blob_store *store, int error, struct err *err)
 
 /*
  * The footer is trusted at the next start, so it is written only when the records are on disk. It need not
- * be there itself: a pack without one is scanned.
+ * be there itself: a pack without one is scanned. It is made of a copy: who holds append_lock may read the
+ * entries meanwhile.
  */
-static void seal(const struct blob_store *store, struct open_pack *p)
+static void seal(const struct blob_store *store, const struct open_pack *p)
 {
-    pack_footer_close(&p->entries, p->number, p->written_bytes);
-    int r = p->entries.error;
+    OWNED_BUF struct buf footer = BUF_EMPTY;
+    buf_put(&footer, p->entries.bytes, p->entries.len_bytes);
+    pack_footer_close(&footer, p->number, p->written_bytes);
+    int r = footer.error;
     if (r == 0)
-        r = pack_io_seal(&store->io, p->number, p->file, p->entries.bytes, p->entries.len_bytes,
-                         p->written_bytes);
+        r = pack_io_seal(&store->io, p->number, p->file, footer.bytes, footer.len_bytes, p->written_bytes);
     if (r == 0)
         return;
     log_warn("packs/%016" PRIx32 ".pack could not be sealed (errno %d): it is scanned at the next start",
