@@ -20,6 +20,17 @@ void fsck_tell(struct blob_fsck *f, const struct blob_fsck_event *event)
     f->options->event(f->options->arg, event);
 }
 
+int fsck_bad_chunk(struct blob_fsck *f, const struct blob_id *id, uint32_t pack, uint32_t offset_bytes,
+                   struct err *err)
+{
+    if (id_set_add(&f->bad, id) < 0)
+        return err_sys(err, ENOMEM, "the damaged chunks cannot be noted");
+    f->result.bad_chunks++;
+    fsck_tell(f, &(struct blob_fsck_event){
+                     .fault = BLOB_FSCK_CHUNK, .pack = pack, .offset_bytes = offset_bytes, .id = *id});
+    return 0;
+}
+
 /* ---- what is good ---- */
 
 static int compare_packs(const void *a, const void *b)
@@ -101,6 +112,50 @@ static int check_packs(struct blob_fsck *f, struct err *err)
     return 0;
 }
 
+/* ---- chunks that lie where nothing good was found ---- */
+
+struct suspects {
+    const struct blob_fsck *f;
+    struct buf ids;
+};
+
+static int suspect(void *arg, const struct blob_id *id, const struct index_place *place)
+{
+    struct suspects *s = arg;
+    if (place->pack <= s->f->last_number && !fsck_is_good(s->f, place->pack, place->offset_bytes))
+        buf_put(&s->ids, id->bytes, BLOB_ID_BYTES);
+    return s->ids.error;
+}
+
+static int list_suspects(const struct blob_fsck *f, unsigned part, struct suspects *out)
+{
+    HOLD_LOCK(&f->store->index_lock);
+    return index_each(&f->store->index, part, suspect, out);
+}
+
+/* Those of a pack that is gone, is shorter than it was, or says nothing of what was in a damaged place. Most
+ * others were put since their pack was read. */
+static int check_index(struct blob_fsck *f, struct err *err)
+{
+    for (unsigned part = 0; part < INDEX_PARTS; part++) {
+        struct suspects s = {.f = f, .ids = BUF_EMPTY};
+        int r = cancelled(f, err);
+        if (r == 0 && list_suspects(f, part, &s) < 0)
+            r = err_sys(err, ENOMEM, "the chunks of the store cannot be checked");
+        for (size_t at = 0; r == 0 && at < s.ids.len_bytes; at += BLOB_ID_BYTES) {
+            struct blob_id id;
+            struct index_place place;
+            memcpy(id.bytes, s.ids.bytes + at, BLOB_ID_BYTES);
+            if (store_set_aside_if_bad(f->store, &id, &place))
+                r = fsck_bad_chunk(f, &id, place.pack, place.offset_bytes, err);
+        }
+        buf_free(&s.ids);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 /* Another copy of a chunk that was set aside is stored again: kills and collections leave some. */
 static int recover(struct blob_fsck *f, struct err *err)
 {
@@ -135,6 +190,8 @@ int blob_fsck_run(struct blob_store *store, const struct blob_fsck_options *opti
     int r = f->room ? list_packs(f, err) : err_sys(err, ENOMEM, "the store cannot be checked");
     if (r == 0)
         r = check_packs(f, err);
+    if (r == 0)
+        r = check_index(f, err);
     if (r == 0)
         r = recover(f, err);
     f->options = NULL;

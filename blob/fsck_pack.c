@@ -12,9 +12,18 @@ int64_t fsck_pack_size(struct blob_fsck *f, uint32_t number)
     return r < 0 ? r : pack_reader_size(&reader);
 }
 
-/* Whether it still takes records or a footer; then how much of it is written, all of it by now, and what its
- * footer would be. */
-static int is_open(struct blob_fsck *f, uint32_t number, uint32_t *written_bytes, struct buf *entries)
+/* What there is to look at. */
+struct look {
+    struct buf bytes;       /* of the file; zeros where it cannot be read, */
+    int error;              /* 0, or the -errno of the first such place, */
+    size_t error_at;        /* which this is */
+    bool grows;             /* it still takes records or a footer: */
+    uint32_t written_bytes; /* so much of it was written by now, */
+    struct buf entries;     /* and what its footer would be */
+};
+
+/* What cannot be written (a full disk) is in memory alone, and no fault of the pack's. */
+static int look_at_open(struct blob_fsck *f, uint32_t number, struct look *look)
 {
     struct blob_store *store = f->store;
     HOLD_LOCK(&store->append_lock);
@@ -22,31 +31,31 @@ static int is_open(struct blob_fsck *f, uint32_t number, uint32_t *written_bytes
         if (p->number != number)
             continue;
         int r = p == store->current ? store_flush(store, NULL) : 0;
-        *written_bytes = p->written_bytes;
-        buf_put(entries, p->entries.bytes, p->entries.len_bytes);
-        return r < 0 ? r : entries->error ? entries->error : 1;
+        look->grows = true;
+        look->written_bytes = p->written_bytes;
+        buf_put(&look->entries, p->entries.bytes, p->entries.len_bytes);
+        return r == -ENOMEM ? r : look->entries.error;
     }
     return 0;
 }
 
-/* The whole pack; less where it is shorter. */
-static int read_pack(struct blob_fsck *f, uint32_t number, struct buf *out)
+/* What there is of it. */
+static int read_pack(struct blob_fsck *f, uint32_t number, struct look *look)
 {
     OWNED_READER reader = PACK_READER_NONE;
     int r = pack_reader_open(&f->store->io, number, &reader);
     int64_t size = r < 0 ? r : pack_reader_size(&reader);
     if (size < 0)
         return (int)size;
-    if (size > PACK_FILE_MAX_BYTES)
-        size = PACK_FILE_MAX_BYTES;
-    uint8_t *room = buf_room(out, (size_t)size + 1);
+    int64_t most = look->grows ? look->written_bytes : PACK_FILE_MAX_BYTES;
+    if (size > most)
+        size = most;
+    uint8_t *room = buf_room(&look->bytes, (size_t)size + 1);
     if (!room)
         return -ENOMEM;
-    ssize_t n = pack_reader_read(&reader, room, (size_t)size, 0);
-    if (n < 0)
-        return (int)n;
-    buf_grew(out, (size_t)n);
-    return 0;
+    look->error = pack_reader_read_around(&reader, room, (size_t)size, &look->error_at);
+    buf_grew(&look->bytes, (size_t)size);
+    return look->error == -ENOENT ? -ENOENT : 0;
 }
 
 static bool has_its_id(struct blob_fsck *f, const uint8_t *bytes, const struct pack_entry *e)
@@ -71,13 +80,8 @@ static int bad_record(struct blob_fsck *f, uint32_t pack, const struct pack_entr
             place.offset_bytes != e->offset_bytes)
             return 0; /* it is of no use to anybody */
     }
-    if (id_set_add(&f->bad, &e->id) < 0)
-        return err_sys(err, ENOMEM, "the damaged chunks cannot be noted");
     store_set_aside(f->store, &e->id, &place);
-    f->result.bad_chunks++;
-    fsck_tell(f, &(struct blob_fsck_event){
-                     .fault = BLOB_FSCK_CHUNK, .pack = pack, .offset_bytes = e->offset_bytes, .id = e->id});
-    return 0;
+    return fsck_bad_chunk(f, &e->id, pack, e->offset_bytes, err);
 }
 
 static bool is_among(const struct fsck_pack *pack, uint32_t offset_bytes)
@@ -120,14 +124,16 @@ static int check_records(struct blob_fsck *f, struct fsck_pack *pack, const stru
     return r < 0 ? r : scan.damaged_runs > 0 ? (int)scan.first_damage : 0;
 }
 
-/* What the footer names and is not among the good records. */
+/* What the footer names, of the records that end at `end`, and is not among the good ones. */
 static int check_footer(struct blob_fsck *f, const struct fsck_pack *pack, const uint8_t *footer,
-                        uint32_t count, struct err *err)
+                        size_t count, size_t end, struct err *err)
 {
-    for (uint32_t k = 0; k < count; k++) {
+    for (size_t k = 0; k < count; k++) {
         struct pack_entry e;
-        pack_footer_entry(footer, k, &e);
-        int r = is_among(pack, e.offset_bytes) ? 0 : bad_record(f, pack->number, &e, err);
+        pack_footer_entry(footer, (uint32_t)k, &e);
+        int r = e.offset_bytes >= end || is_among(pack, e.offset_bytes)
+                    ? 0
+                    : bad_record(f, pack->number, &e, err);
         if (r < 0)
             return r;
     }
@@ -146,55 +152,73 @@ static int64_t find_footer(uint32_t number, const struct buf *bytes, struct pack
     return r < 0 ? r : (int64_t)trailer->records_end;
 }
 
-/* `written_bytes`, `entries`: of one that grows, else 0. */
-static int check_bytes(struct blob_fsck *f, struct fsck_pack *pack, const struct buf *bytes,
-                       uint32_t written_bytes, const struct buf *entries, struct err *err)
+static void tell_of_pack(struct blob_fsck *f, uint32_t number, enum blob_fsck_fault fault,
+                         size_t offset_bytes, int error)
+{
+    fsck_tell(f,
+              &(struct blob_fsck_event){
+                  .fault = fault, .pack = number, .offset_bytes = (uint32_t)offset_bytes, .error = -error});
+}
+
+/* What cannot be read is told as that. */
+static void check_header(struct blob_fsck *f, uint32_t number, const struct look *look)
+{
+    if (look->error < 0)
+        tell_of_pack(f, number, BLOB_FSCK_UNREADABLE, look->error_at, look->error);
+    if (look->error < 0 && look->error_at < PACK_HEADER_BYTES)
+        return;
+    if (pack_header_check(look->bytes.bytes, look->bytes.len_bytes, number) < 0)
+        tell_of_pack(f, number, BLOB_FSCK_HEADER, 0, 0);
+}
+
+static int check_bytes(struct blob_fsck *f, struct fsck_pack *pack, const struct look *look, struct err *err)
 {
     struct pack_trailer trailer = {0};
-    int64_t footer_at = -EBADMSG;
-    size_t end = bytes->len_bytes;
-    if (written_bytes > 0)
-        end = written_bytes < end ? written_bytes : end;
-    else
-        footer_at = find_footer(pack->number, bytes, &trailer);
+    int64_t footer_at = look->grows ? -EBADMSG : find_footer(pack->number, &look->bytes, &trailer);
+    size_t end = look->bytes.len_bytes;
     if (footer_at >= 0)
         end = (size_t)footer_at;
-    int first_damage = check_records(f, pack, bytes, end, err);
+    check_header(f, pack->number, look);
+    int first_damage = check_records(f, pack, &look->bytes, end, err);
     if (first_damage < 0)
         return first_damage;
-    struct blob_fsck_event event = {.fault = BLOB_FSCK_FOOTER, .pack = pack->number};
     if (footer_at >= 0)
-        return check_footer(f, pack, bytes->bytes + footer_at, trailer.count, err);
-    if (written_bytes > 0)
-        return check_footer(f, pack, entries->bytes, (uint32_t)(entries->len_bytes / PACK_ENTRY_BYTES), err);
-    fsck_tell(f, &event);
-    event.fault = BLOB_FSCK_BYTES;
-    event.offset_bytes = (uint32_t)first_damage;
-    if (first_damage > 0)
-        fsck_tell(f, &event);
+        return check_footer(f, pack, look->bytes.bytes + footer_at, trailer.count, end, err);
+    if (look->grows)
+        return check_footer(f, pack, look->entries.bytes, look->entries.len_bytes / PACK_ENTRY_BYTES,
+                            look->written_bytes, err);
+    if (look->error == 0)
+        tell_of_pack(f, pack->number, BLOB_FSCK_FOOTER, 0, 0);
+    if (look->error == 0 && first_damage > 0)
+        tell_of_pack(f, pack->number, BLOB_FSCK_BYTES, (size_t)first_damage, 0);
     return 0;
 }
 
-int fsck_check_pack(struct blob_fsck *f, struct fsck_pack *pack, struct err *err)
+static int check_pack(struct blob_fsck *f, struct fsck_pack *pack, struct look *look, struct err *err)
 {
-    OWNED_BUF struct buf bytes = BUF_EMPTY;
-    OWNED_BUF struct buf entries = BUF_EMPTY;
-    uint32_t written_bytes = 0;
-    int r = is_open(f, pack->number, &written_bytes, &entries);
-    if (r >= 0)
-        r = read_pack(f, pack->number, &bytes);
+    int r = look_at_open(f, pack->number, look);
+    if (r == 0)
+        r = read_pack(f, pack->number, look);
     if (r == -ENOENT)
         return 0;
     if (r == -ENOMEM)
         return err_sys(err, ENOMEM, "packs/%016" PRIx32 ".pack in the store cannot be checked", pack->number);
     if (r < 0) {
-        fsck_tell(
-            f, &(struct blob_fsck_event){.fault = BLOB_FSCK_UNREADABLE, .pack = pack->number, .error = -r});
+        tell_of_pack(f, pack->number, BLOB_FSCK_UNREADABLE, 0, r);
         return 0;
     }
     f->result.packs++;
-    f->result.bytes += bytes.len_bytes;
-    return check_bytes(f, pack, &bytes, written_bytes, &entries, err);
+    f->result.bytes += look->bytes.len_bytes;
+    return look->grows && look->written_bytes == 0 ? 0 : check_bytes(f, pack, look, err);
+}
+
+int fsck_check_pack(struct blob_fsck *f, struct fsck_pack *pack, struct err *err)
+{
+    struct look look = {.bytes = BUF_EMPTY, .entries = BUF_EMPTY};
+    int r = check_pack(f, pack, &look, err);
+    buf_free(&look.bytes);
+    buf_free(&look.entries);
+    return r;
 }
 
 int64_t fsck_read_footer(struct blob_fsck *f, uint32_t number, struct buf *out, struct err *err)

@@ -23,6 +23,9 @@ struct blob_fsck {
     struct blob_fsck_result result;
 };
 
+/* A damaged chunk that was in use was set aside. */
+int fsck_bad_chunk(struct blob_fsck *f, const struct blob_id *id, uint32_t pack, uint32_t offset_bytes,
+                   struct err *err) MUST_CHECK;
 void fsck_tell(struct blob_fsck *f, const struct blob_fsck_event *event);
 bool fsck_is_good(const struct blob_fsck *f, uint32_t pack, uint32_t offset_bytes);
 

@@ -374,6 +374,24 @@ bool index_remove(struct index *index, const struct blob_id *id, uint32_t pack, 
     return true;
 }
 
+int index_each(const struct index *index, unsigned part,
+               int (*each)(void *arg, const struct blob_id *id, const struct index_place *place), void *arg)
+{
+    _Static_assert(INDEX_PARTS == TABLES, "a part is a table");
+    if (!index->tables)
+        return 0;
+    const struct index_table *t = &index->tables[part];
+    for (uint32_t i = 0; i < t->end; i++) {
+        if (!t->entries[i].pack)
+            continue;
+        struct index_place place = place_of(&t->entries[i]);
+        int r = each(arg, &t->entries[i].id, &place);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 void index_prefetch(const struct index *index, const struct blob_id *id)
 {
     if (!index->tables)

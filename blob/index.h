@@ -48,6 +48,12 @@ void index_put_later(struct index *index, const struct blob_id *id, const struct
 bool index_find(const struct index *index, const struct blob_id *id, struct index_place *out);
 /* Removes an id, if it lies at that place still. */
 bool index_remove(struct index *index, const struct blob_id *id, uint32_t pack, uint32_t offset_bytes);
+/* Calls `each` for every entry of a part, which changes nothing meanwhile; what it returns below 0 ends it,
+ * and is returned. */
+#define INDEX_PARTS 256u
+int index_each(const struct index *index, unsigned part,
+               int (*each)(void *arg, const struct blob_id *id, const struct index_place *place),
+               void *arg) MUST_CHECK;
 /* A hint that this id will be looked for soon: who has many calls it a few ids ahead. */
 void index_prefetch(const struct index *index, const struct blob_id *id);
 

@@ -5,6 +5,8 @@
 
 #include "base/fdio.h"
 
+#define READ_PIECE_BYTES 4096u /* where the disk gives errors */
+
 void pack_io_close(struct pack_io *io)
 {
     if (io->packs)
@@ -50,6 +52,25 @@ ssize_t pack_reader_read(const struct pack_reader *reader, void *out, size_t len
     if (reader->fd < 0)
         return reader->io->ops->read(reader->io->packs, reader->number, out, len_bytes, offset);
     return fd_read_at(reader->fd, out, len_bytes, offset);
+}
+
+int pack_reader_read_around(const struct pack_reader *reader, uint8_t *out, size_t len_bytes, size_t *bad_at)
+{
+    if (pack_reader_read(reader, out, len_bytes, 0) == (ssize_t)len_bytes)
+        return 0;
+    int error = 0;
+    for (size_t at = 0; at < len_bytes; at += READ_PIECE_BYTES) {
+        size_t piece = len_bytes - at < READ_PIECE_BYTES ? len_bytes - at : READ_PIECE_BYTES;
+        ssize_t n = pack_reader_read(reader, out + at, piece, at);
+        if (n == (ssize_t)piece)
+            continue;
+        memset(out + at, 0, piece);
+        if (error == 0) {
+            error = n < 0 ? (int)n : -EIO;
+            *bad_at = at;
+        }
+    }
+    return error;
 }
 
 void pack_reader_close(struct pack_reader *reader)

@@ -74,6 +74,10 @@ int pack_reader_open(const struct pack_io *io, uint32_t number, struct pack_read
 int64_t pack_reader_size(const struct pack_reader *reader) MUST_CHECK;
 ssize_t pack_reader_read(const struct pack_reader *reader, void *out, size_t len_bytes,
                          uint64_t offset) MUST_CHECK;
+/* Reads its first bytes, as many as can be read: zeros stand for the rest. 0: all; else the -errno of the
+ * first place that cannot be read, which is `*bad_at`. */
+int pack_reader_read_around(const struct pack_reader *reader, uint8_t *out, size_t len_bytes,
+                            size_t *bad_at) MUST_CHECK;
 void pack_reader_close(struct pack_reader *reader);
 
 #endif

@@ -305,17 +305,23 @@ int blob_store_get(struct blob_store *store, const struct blob_id *id, void *raw
     return r < 0 ? err_sys(err, -r, "chunk %s cannot be read", hex) : 0;
 }
 
+/* Read again: what the caller saw may have been stored anew since, or have been no fault of the disk's. */
+bool store_set_aside_if_bad(struct blob_store *store, const struct blob_id *id, struct index_place *place)
+{
+    bool in_tail;
+    if (!find(store, id, place, &in_tail))
+        return false;
+    OWNED uint8_t *raw = malloc(place->raw_bytes);
+    if (!raw || read_chunk(store, id, place, in_tail, raw) != -EBADMSG)
+        return false;
+    store_set_aside(store, id, place);
+    return true;
+}
+
 void blob_store_set_aside(struct blob_store *store, const struct blob_id *id)
 {
     struct index_place place;
-    bool in_tail;
-    if (!find(store, id, &place, &in_tail))
-        return;
-    /* Read again: what the caller saw may have been stored anew since, or have been no fault of the disk's.
-     */
-    OWNED uint8_t *raw = malloc(place.raw_bytes);
-    if (raw && read_chunk(store, id, &place, in_tail, raw) == -EBADMSG)
-        store_set_aside(store, id, &place);
+    (void)store_set_aside_if_bad(store, id, &place);
 }
 
 /* ---- the whole ---- */

@@ -122,6 +122,8 @@ static int load_pack(struct share *share, uint32_t number, struct err *err)
     int header_state = pack_header_check(header, n > 0 ? (size_t)n : 0, number);
     if (header_state == -EPROTONOSUPPORT)
         return newer_format(number, err);
+    if (header_state < 0 && n == (ssize_t)sizeof(header))
+        return PACK_HEADERLESS; /* whatever its footer says: so it is mended */
     int sealed = load_footer(share, &pack, (uint64_t)size, err);
     if (sealed != 0)
         return sealed < 0 ? sealed : PACK_SEALED;

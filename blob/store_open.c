@@ -10,8 +10,6 @@
 #include "pack_dir.h"
 #include "store_parts.h"
 
-#define READ_PIECE_BYTES 4096u
-
 /* ---- the secret ---- */
 
 static int make_secret(int dirfd, struct blob_secret *out, struct err *err)
@@ -43,21 +41,6 @@ static int load_secret(int dirfd, bool has_packs, struct blob_secret *out, struc
 }
 
 /* ---- packs without a footer ---- */
-
-/* Reads what can be read: zeros stand for the rest, and `*whole` becomes false. */
-static void read_pieces(const struct pack_reader *pack, uint8_t *bytes, size_t len_bytes, bool *whole)
-{
-    *whole = true;
-    if (pack_reader_read(pack, bytes, len_bytes, 0) == (ssize_t)len_bytes)
-        return;
-    for (size_t at = 0; at < len_bytes; at += READ_PIECE_BYTES) {
-        size_t piece = len_bytes - at < READ_PIECE_BYTES ? len_bytes - at : READ_PIECE_BYTES;
-        if (pack_reader_read(pack, bytes + at, piece, at) != (ssize_t)piece) {
-            memset(bytes + at, 0, piece);
-            *whole = false;
-        }
-    }
-}
 
 static int mend(struct blob_store *store, uint32_t number, struct pack_grower *file, uint64_t size,
                 bool header_is_good, const struct pack_scan *scan, struct err *err)
@@ -93,8 +76,8 @@ static int scan_pack(struct blob_store *store, uint32_t number, bool is_last, bo
     OWNED uint8_t *bytes = malloc(len + 1);
     if (!bytes)
         return err_sys(err, ENOMEM, "a pack cannot be read");
-    bool whole;
-    read_pieces(&pack, bytes, len, &whole);
+    size_t bad_at = 0;
+    bool whole = pack_reader_read_around(&pack, bytes, len, &bad_at) == 0;
 
     OWNED_BUF struct buf entries = BUF_EMPTY;
     struct pack_scan scan;
@@ -111,7 +94,8 @@ static int scan_pack(struct blob_store *store, uint32_t number, bool is_last, bo
                  number, scan.damaged_bytes, scan.damaged_runs, scan.first_damage);
     }
     if (!whole) {
-        log_error("packs/%016" PRIx32 ".pack cannot be read everywhere: look at its disk", number);
+        log_error("packs/%016" PRIx32 ".pack cannot be read everywhere, at %zu first: look at its disk",
+                  number, bad_at);
         return 0; /* as it is, and nothing more goes into it */
     }
     struct pack_grower *file = NULL;

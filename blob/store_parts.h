@@ -121,7 +121,7 @@ void store_free_open_packs(struct blob_store *store);
 enum pack_state {
     PACK_SEALED,    /* its footer is good, and indexed */
     PACK_OPEN,      /* no footer that can be trusted: to be scanned */
-    PACK_HEADERLESS /* nor a header */
+    PACK_HEADERLESS /* its header is damaged, or it has none */
 };
 /* Reads all packs' footers; `states` has room for `count`. -EPROTONOSUPPORT: a newer format. Blocks. */
 int store_load_footers(struct blob_store *store, const uint32_t *numbers, size_t count, uint8_t *states,
@@ -167,6 +167,8 @@ int store_check_record(struct blob_store *store, const struct blob_id *id, const
                        uint8_t *record, void *raw) MUST_CHECK;
 /* store.c: unless it lies elsewhere by now. */
 void store_set_aside(struct blob_store *store, const struct blob_id *id, const struct index_place *place);
+/* blob_store_set_aside: true when the chunk was damaged, and `place` is where it lay. */
+bool store_set_aside_if_bad(struct blob_store *store, const struct blob_id *id, struct index_place *place);
 
 /* store.c: how long an object's list is, which nobody was told. -ENOENT. */
 int64_t store_raw_bytes(struct blob_store *store, const struct blob_id *id) MUST_CHECK;

@@ -59,6 +59,10 @@ static void take_event(void *arg, const struct blob_fsck_event *event)
         snprintf(line, sizeof(line), "recovered packs/%016" PRIx64 ".pack at %" PRIu32 ": another copy of it",
                  event->pack, event->offset_bytes);
         break;
+    case BLOB_FSCK_HEADER:
+        snprintf(line, sizeof(line), "bad packs/%016" PRIx64 ".pack: its header, mended at the next start",
+                 event->pack);
+        break;
     case BLOB_FSCK_FOOTER:
         snprintf(line, sizeof(line), "bad packs/%016" PRIx64 ".pack: its footer, mended at the next start",
                  event->pack);
@@ -68,8 +72,8 @@ static void take_event(void *arg, const struct blob_fsck_event *event)
                  event->pack, event->offset_bytes);
         break;
     case BLOB_FSCK_UNREADABLE:
-        snprintf(line, sizeof(line), "bad packs/%016" PRIx64 ".pack: it cannot be read: %s", event->pack,
-                 strerror(event->error));
+        snprintf(line, sizeof(line), "bad packs/%016" PRIx64 ".pack at %" PRIu32 ": it cannot be read: %s",
+                 event->pack, event->offset_bytes, strerror(event->error));
         break;
     }
     say(c, line);

@@ -1,8 +1,9 @@
 /*
- * Checking a store: every record of every pack is read, expanded and compared with its id, and every footer
- * with its records. A damaged chunk is set aside (it is stored again when its content passes by), unless
- * another good copy of it lies in some pack, which then is stored again. Nothing is removed. It goes on
- * beside puts, gets and collections: what is stored after its beginning is not looked at.
+ * Checking a store: every record of every pack is read, expanded and compared with its id, every footer with
+ * its records, and where the chunks lie with what was found there. A damaged chunk is set aside (it is stored
+ * again when its content passes by), unless another good copy of it lies in some pack, which then is stored
+ * again. Nothing is removed. It goes on beside puts, gets and collections: what is stored after its beginning
+ * is not looked at.
  */
 #ifndef BLOB_FSCK_H
 #define BLOB_FSCK_H
@@ -14,15 +15,16 @@ struct blob_fsck;
 enum blob_fsck_fault {
     BLOB_FSCK_CHUNK,     /* a record is damaged, or its content has not its id: set aside */
     BLOB_FSCK_RECOVERED, /* another copy of such a chunk, which lies there, is good and was stored again */
-    BLOB_FSCK_FOOTER,    /* it is damaged: the next start goes through the pack's records */
-    BLOB_FSCK_BYTES,     /* between records, of which nobody knows what they were */
-    BLOB_FSCK_UNREADABLE /* the disk does not give the pack's bytes: `error` */
+    BLOB_FSCK_HEADER,    /* the pack's is damaged: the next start goes through its records */
+    BLOB_FSCK_FOOTER,    /* the same of its footer */
+    BLOB_FSCK_BYTES,     /* between the records of such a pack */
+    BLOB_FSCK_UNREADABLE /* the disk does not give the pack's bytes, these first: `error` */
 };
 
 struct blob_fsck_event {
     enum blob_fsck_fault fault;
     uint64_t pack;
-    uint32_t offset_bytes; /* of CHUNK, RECOVERED and BYTES */
+    uint32_t offset_bytes; /* but for HEADER and FOOTER */
     struct blob_id id;     /* of CHUNK and RECOVERED */
     int error;
 };

@@ -1,46 +1,10 @@
 /* What a check finds of each kind of damage, and that it finds nothing where there is none. */
-#include "blob/fsck.h"
-#include "store_fixture.h"
+#include "fsck_heard.h"
 
 #define LEN 200000u
 #define RECORD (BLOB_RECORD_HEADER_BYTES + LEN)
 #define COUNT 100u /* one pack is sealed then, the next one takes records */
 #define FIRST_PACK ((PACK_RECORDS_MAX_BYTES - PACK_HEADER_BYTES) / RECORD)
-
-struct heard {
-    struct blob_fsck_event events[16];
-    unsigned count;
-    uint64_t done_bytes, all_bytes;
-    bool cancel;
-};
-
-static void hear(void *arg, const struct blob_fsck_event *event)
-{
-    struct heard *heard = arg;
-    assert_true(heard->count < 16);
-    heard->events[heard->count++] = *event;
-}
-
-static void count_progress(void *arg, uint64_t done_bytes, uint64_t all_bytes)
-{
-    struct heard *heard = arg;
-    assert_true(done_bytes >= heard->done_bytes && done_bytes <= all_bytes);
-    heard->done_bytes = done_bytes;
-    heard->all_bytes = all_bytes;
-}
-
-static struct blob_fsck *check(struct fixture *f, struct heard *heard, struct blob_fsck_result *result)
-{
-    struct blob_fsck_options options = {.progress = count_progress, .event = hear, .arg = heard};
-    struct blob_fsck *fsck = NULL;
-    struct err err = {0};
-    *heard = (struct heard){0};
-    if (blob_fsck_run(f->store, &options, &fsck, &err) < 0)
-        fail_msg("%s", err.message);
-    blob_fsck_result(fsck, result);
-    assert_int_equal(heard->done_bytes, heard->all_bytes);
-    return fsck;
-}
 
 static void put_all(struct fixture *f, struct blob_id *ids)
 {
@@ -210,6 +174,10 @@ static void a_pack_is_gone(void **state)
     assert_int_equal(unlinkat(f->dirfd, "packs/0000000000000001.pack", 0), 0);
     struct blob_fsck *fsck = check(f, &heard, &result);
     assert_int_equal(result.packs, 1);
+    assert_int_equal(result.bad_chunks, FIRST_PACK);
+    assert_int_equal(heard.count, FIRST_PACK);
+    assert_int_equal(heard.events[0].fault, BLOB_FSCK_CHUNK);
+    assert_int_equal(heard.events[0].pack, 1);
     assert_false(blob_fsck_has(fsck, &ids[0]));
     assert_true(blob_fsck_has(fsck, &ids[COUNT - 1]));
     blob_fsck_free(fsck);

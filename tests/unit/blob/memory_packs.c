@@ -67,6 +67,14 @@ static int64_t memory_size(void *packs, uint32_t number)
     return p ? (int64_t)p->bytes.len_bytes : -ENOENT;
 }
 
+static bool is_unreadable(const struct memory_packs *m, uint32_t number, uint64_t from, uint64_t to)
+{
+    for (unsigned i = 0; i < sizeof(m->spots) / sizeof(m->spots[0]); i++)
+        if (m->spots[i].pack == number && from < m->spots[i].to && to > m->spots[i].from)
+            return true;
+    return false;
+}
+
 static ssize_t memory_read(void *packs, uint32_t number, void *out, size_t len_bytes, uint64_t offset)
 {
     struct memory_packs *m = packs;
@@ -77,6 +85,8 @@ static ssize_t memory_read(void *packs, uint32_t number, void *out, size_t len_b
         return -ENOENT;
     size_t left = offset < p->bytes.len_bytes ? p->bytes.len_bytes - (size_t)offset : 0;
     size_t n = left < len_bytes ? left : len_bytes;
+    if (is_unreadable(m, number, offset, offset + n))
+        return -EIO;
     if (n > 0)
         memcpy(out, p->bytes.bytes + offset, n);
     return (ssize_t)n;

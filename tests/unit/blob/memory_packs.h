@@ -20,6 +20,11 @@ struct memory_packs {
     unsigned count;
     unsigned puts, reads;
     bool full; /* nothing more can be written: -ENOSPC */
+    /* Reads of a pack that touch what lies from one of these places up to the other are -EIO. */
+    struct {
+        uint32_t pack;
+        uint64_t from, to;
+    } spots[2];
 };
 
 void memory_packs_init(struct memory_packs *m);
