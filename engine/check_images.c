@@ -45,15 +45,10 @@ static void say(const struct run *run, const char *format, ...)
     va_start(args, format);
     vsnprintf(line, sizeof(line), format, args);
     va_end(args);
+    for (char *c = line; *c; c++) /* of a path: a line stays one */
+        if ((unsigned char)*c < ' ' || *c == '\x7f')
+            *c = '?';
     run->check->say(run->check->arg, line);
-}
-
-static void name_of(const struct touched *t, char out[RUNNING_NAME_MAX_BYTES + 1])
-{
-    if (t->prepared)
-        snprintf(out, RUNNING_NAME_MAX_BYTES + 1, "%s", t->row.name);
-    else
-        running_name_format(out, t->row.name, t->row.n);
 }
 
 /* Who has the image in memory can store it again. */
@@ -71,13 +66,14 @@ static int save_again(const struct run *run, const struct catalog_running *row)
 }
 
 /* From the store, not from memory: NULL where it cannot be read. */
-static struct blob_image *load(const struct run *run, const struct catalog_running *row)
+static int load(const struct run *run, const struct catalog_running *row, struct blob_image **image)
 {
     OWNED_BUF struct buf bytes = BUF_EMPTY;
-    struct blob_image *image = NULL;
-    if (blob_object_load(run->check->store, &row->content, BLOB_IMAGE_MAX_BYTES, &bytes, NULL) < 0)
-        return NULL;
-    return blob_image_parse(&bytes, &image, NULL) < 0 ? NULL : image;
+    *image = NULL;
+    int r = blob_object_load(run->check->store, &row->content, BLOB_IMAGE_MAX_BYTES, &bytes, NULL);
+    if (r == 0)
+        r = blob_image_parse(&bytes, image, NULL);
+    return r == -ENOMEM ? err_set(run->err, ENOMEM, "no memory to look at an image") : 0;
 }
 
 /* ---- what is touched ---- */
@@ -94,52 +90,73 @@ static int touch(struct run *run, const struct catalog_running *row, bool prepar
     return 0;
 }
 
+/* What a collection took of one that was removed is no damage; and as long as it is there nothing of it is
+ * taken, so this is asked after its chunks were looked for. */
+static bool is_gone(const struct run *run, const struct catalog_running *row, bool prepared)
+{
+    struct catalog_running now;
+    return !prepared && runnings_get(run->check->runnings, row->id, &now) < 0;
+}
+
 struct naming {
-    const struct run *run;
-    const char *what, *name;
+    struct buf paths; /* each with its NUL */
     unsigned named;
     uint64_t more;
 };
 
-static int name_file(void *arg, const struct image_need *need)
+static int note_file(void *arg, const struct image_need *need)
 {
     struct naming *n = arg;
-    if (n->named == FILES_NAMED || !n->what)
+    if (n->named == FILES_NAMED) {
         n->more++;
-    else if (++n->named)
-        say(n->run, "%s %s %s", n->what, n->name, need->path);
-    return 0;
+        return 0;
+    }
+    n->named++;
+    buf_put(&n->paths, need->path, strlen(need->path) + 1);
+    return n->paths.error;
 }
 
-/* Says `what` (NULL: nothing) of each of its files that is not whole: how many there are. */
-static int64_t name_files(const struct run *run, const struct blob_image *image, const char *what,
-                          const char *name)
+static void say_files(const struct run *run, const struct naming *n, const char *what, const char *name)
 {
-    struct naming n = {.run = run, .what = what, .name = name};
-    int r = image_needs(image, run->check->fsck, true, name_file, &n);
+    const char *path = (const char *)n->paths.bytes;
+    for (unsigned i = 0; i < n->named; i++, path += strlen(path) + 1)
+        say(run, "%s %s %s", what, name, path);
+    if (n->more > 0)
+        say(run, "%s %s and %" PRIu64 " more files", what, name, n->more);
+}
+
+/*
+ * Says `what` of each of its files that is not whole, if it is a running snapshot, or of its list of files:
+ * how many there are; 0 also when it is not there any more.
+ */
+static int64_t name_files(const struct run *run, const struct catalog_running *row, bool prepared,
+                          const char *what)
+{
+    char name[RUNNING_NAME_MAX_BYTES + 1];
+    struct naming n = {.paths = BUF_EMPTY};
+    running_name_format(name, row->name, row->n);
+    struct blob_image *image = NULL;
+    int r = load(run, row, &image);
+    if (r < 0)
+        return r;
+    r = image ? image_needs(image, run->check->fsck, true, note_file, &n) : 0;
+    bool list_is_bad = !image;
+    bool gone = is_gone(run, row, prepared);
+    blob_image_free(image);
+    if (r == 0 && !gone && !prepared && list_is_bad)
+        say(run, "%s %s its list of files", what, name);
+    else if (r == 0 && !gone && !prepared)
+        say_files(run, &n, what, name);
+    buf_free(&n.paths);
     if (r < 0)
         return err_set(run->err, -r, "no memory to look for what is damaged");
-    if (n.more > 0 && what)
-        say(run, "%s %s and %" PRIu64 " more files", what, name, n.more);
-    return n.named + (int64_t)n.more;
+    return gone ? 0 : list_is_bad ? 1 : n.named + (int64_t)n.more;
 }
 
 static int look(struct run *run, const struct catalog_running *row, bool prepared)
 {
-    char name[RUNNING_NAME_MAX_BYTES + 1];
-    struct touched t = {.row = *row, .prepared = prepared};
     int r = is_cancelled(run);
-    if (r < 0)
-        return r;
-    name_of(&t, name);
-    struct blob_image *image = load(run, row);
-    if (!image) {
-        if (!prepared)
-            say(run, "touches %s its list of files", name);
-        return touch(run, row, prepared);
-    }
-    int64_t files = name_files(run, image, prepared ? NULL : "touches", name);
-    blob_image_free(image);
+    int64_t files = r < 0 ? r : name_files(run, row, prepared, "touches");
     return files > 0 ? touch(run, row, prepared) : (int)files;
 }
 
@@ -249,14 +266,19 @@ static int repair_chunk(void *arg, const struct image_need *need)
 static int repair(struct run *run, const struct touched *t)
 {
     struct repairing repairing = {.run = run, .source = t->row.name};
-    struct blob_image *image = load(run, &t->row);
-    if (!image && save_again(run, &t->row) == 0 && (image = load(run, &t->row))) {
-        run->check->repaired++;
-        say(run, "repaired %s@%" PRIu64 " its list of files", t->row.name, t->row.n);
-    }
-    if (!image)
+    if (is_gone(run, &t->row, t->prepared))
         return 0;
-    int r = image_needs(image, run->check->fsck, false, repair_chunk, &repairing);
+    struct blob_image *image = NULL;
+    int r = load(run, &t->row, &image);
+    if (r == 0 && !image && save_again(run, &t->row) == 0) {
+        r = load(run, &t->row, &image);
+        run->check->repaired += image != NULL;
+        if (image)
+            say(run, "repaired %s@%" PRIu64 " its list of files", t->row.name, t->row.n);
+    }
+    if (r < 0 || !image)
+        return r;
+    r = image_needs(image, run->check->fsck, false, repair_chunk, &repairing);
     blob_image_free(image);
     if (r == -ENOMEM)
         return err_set(run->err, ENOMEM, "no memory to repair what is damaged");
@@ -279,16 +301,7 @@ static void distrust(const struct run *run, const char *name)
 
 static int judge(struct run *run, const struct touched *t)
 {
-    char name[RUNNING_NAME_MAX_BYTES + 1];
-    name_of(t, name);
-    struct blob_image *image = load(run, &t->row);
-    int64_t files = 1;
-    if (image) {
-        files = name_files(run, image, t->prepared ? NULL : "lost", name);
-        blob_image_free(image);
-    } else if (!t->prepared) {
-        say(run, "lost %s its list of files", name);
-    }
+    int64_t files = name_files(run, &t->row, t->prepared, "lost");
     if (files > 0 && !t->prepared)
         run->check->lost += (uint64_t)files;
     if (files > 0)
