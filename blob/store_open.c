@@ -42,10 +42,33 @@ static int load_secret(int dirfd, bool has_packs, struct blob_secret *out, struc
 
 /* ---- packs without a footer ---- */
 
-static int mend(struct blob_store *store, uint32_t number, struct pack_grower *file, uint64_t size,
-                bool header_is_good, const struct pack_scan *scan, struct err *err)
+size_t blob_store_mends(const struct blob_store *store, const struct blob_store_mend **out)
 {
-    if (!header_is_good) {
+    *out = (const struct blob_store_mend *)store->mended.bytes;
+    return store->mended.len_bytes / sizeof(**out);
+}
+
+static int note_mend(struct blob_store *store, const struct blob_store_mend *mend, struct err *err)
+{
+    if (!mend->header && !mend->footer && mend->cut_bytes == 0 && mend->left_out_bytes == 0)
+        return 0;
+    buf_put(&store->mended, mend, sizeof(*mend));
+    return store->mended.error ? err_sys(err, ENOMEM, "what was mended cannot be noted") : 0;
+}
+
+/* Whether nothing but a good footer follows the records. */
+static bool ends_in_footer(const struct pack_reader *pack, uint64_t size, uint32_t records_end)
+{
+    OWNED_BUF struct buf footer = BUF_EMPTY;
+    struct pack_trailer trailer = {0};
+    return store_read_footer(pack, size, &footer, &trailer, NULL) > 0 && trailer.records_end == records_end;
+}
+
+/* Writes its header, and cuts off what follows its records. */
+static int mend(struct blob_store *store, uint32_t number, struct pack_grower *file, uint64_t size,
+                const struct pack_scan *scan, const struct blob_store_mend *what, struct err *err)
+{
+    if (what->header || size < PACK_HEADER_BYTES) {
         uint8_t header[PACK_HEADER_BYTES];
         pack_header_encode(number, header);
         int r = store->io.ops->write(file, header, sizeof(header), 0);
@@ -54,12 +77,13 @@ static int mend(struct blob_store *store, uint32_t number, struct pack_grower *f
     }
     if (size <= scan->records_end)
         return 0;
-    log_warn("packs/%016" PRIx32 ".pack: %" PRIu64 " bytes behind the last whole record were cut off", number,
-             size - scan->records_end);
+    if (what->cut_bytes > 0)
+        log_warn("packs/%016" PRIx32 ".pack: %" PRIu64 " bytes behind the last whole record were cut off",
+                 number, what->cut_bytes);
     int r = store->io.ops->cut(file, scan->records_end);
     if (r < 0)
         return err_sys(err, -r, "packs/%016" PRIx32 ".pack in the store cannot be cut", number);
-    store->cut_bytes += size - scan->records_end;
+    store->cut_bytes += what->cut_bytes;
     return 0;
 }
 
@@ -104,7 +128,18 @@ static int scan_pack(struct blob_store *store, uint32_t number, bool is_last, bo
         return err_sys(err, -r, "packs/%016" PRIx32 ".pack in the store cannot be opened", number);
     bool takes_more =
         is_last && scan.records_end <= PACK_RECORDS_MAX_BYTES - BLOB_RECORD_MAX_BYTES && !scan.damaged_runs;
-    r = mend(store, number, file, (uint64_t)size, header_is_good, &scan, err);
+    /* One that a kill has left without a footer, and the last one that is full, are as they should be. */
+    struct blob_store_mend what = {.pack = number,
+                                   .left_out_bytes = scan.damaged_bytes,
+                                   .left_out_at = scan.first_damage,
+                                   .header = !header_is_good && size > 0};
+    if (size > scan.records_end &&
+        (header_is_good || !ends_in_footer(&pack, (uint64_t)size, scan.records_end)))
+        what.cut_bytes = (uint64_t)size - scan.records_end;
+    what.footer = !takes_more && (!is_last || what.cut_bytes > 0);
+    r = mend(store, number, file, (uint64_t)size, &scan, &what, err);
+    if (r == 0)
+        r = note_mend(store, &what, err);
     if (r == 0 && store_add_open_pack(store, number, file, scan.records_end, &entries, takes_more) < 0)
         r = err_sys(err, ENOMEM, "packs/%016" PRIx32 ".pack cannot be taken up", number);
     if (r < 0)
@@ -172,6 +207,7 @@ int store_open_over(int dirfd, int level, struct pack_io *packs, struct blob_sto
         return err_sys(err, ENOMEM, "the store cannot be opened");
     }
     store->tail = tail;
+    store->mended = BUF_EMPTY;
     store->level = level;
     store->packs_fd = -1;
     if (packs)
@@ -209,6 +245,7 @@ void blob_store_close(struct blob_store *store)
         log_warn("%s", err.message);
     store_free_open_packs(store);
     store_files_free(store);
+    buf_free(&store->mended);
     index_free(&store->index);
     while (store->spare_count > 0)
         blob_compressor_free(store->spares[--store->spare_count]);

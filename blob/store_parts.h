@@ -52,7 +52,8 @@ struct pack_file {
 };
 
 struct blob_store {
-    int packs_fd; /* STORE/packs, owned */
+    int packs_fd;      /* STORE/packs, owned */
+    struct buf mended; /* struct blob_store_mend, of the opening */
     struct pack_io io;
     struct blob_secret secret;
     int level;

@@ -302,6 +302,8 @@ int engine_check_store(const char *store_path,
         r = checker_run(engine->checker, err);
     if (r >= 0)
         checker_show(engine->checker, out, NULL);
+    if (r >= 0 && store_show_mends(engine->store, out) && r == ENGINE_CHECK_WHOLE)
+        r = ENGINE_CHECK_REPAIRED;
     engine_close(engine);
     return r >= 0 && out->error ? err_set(err, ENOMEM, "%s: no memory", store_path) : r;
 }

@@ -45,6 +45,28 @@ static void put_uuid(const struct catalog *catalog, struct buf *out)
     buf_printf(out, "\n");
 }
 
+bool store_show_mends(const struct blob_store *store, struct buf *out)
+{
+    const struct blob_store_mend *mends;
+    size_t count = blob_store_mends(store, &mends);
+    for (size_t i = 0; i < count; i++) {
+        const struct blob_store_mend *m = &mends[i];
+        if (m->left_out_bytes > 0)
+            buf_printf(out,
+                       "bad packs/%016" PRIx64 ".pack at %" PRIu32 ": %" PRIu32 " bytes between chunks\n",
+                       m->pack, m->left_out_at, m->left_out_bytes);
+        if (m->cut_bytes > 0)
+            buf_printf(out,
+                       "cut %" PRIu64 " bytes off packs/%016" PRIx64 ".pack, behind its last whole chunk\n",
+                       m->cut_bytes, m->pack);
+        if (m->header)
+            buf_printf(out, "mended packs/%016" PRIx64 ".pack: its header\n", m->pack);
+        if (m->footer)
+            buf_printf(out, "mended packs/%016" PRIx64 ".pack: its footer\n", m->pack);
+    }
+    return count > 0;
+}
+
 int engine_show_store(struct engine *engine, struct buf *out, int64_t *changed_ns)
 {
     struct blob_store_stats stats;

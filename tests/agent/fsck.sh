@@ -138,8 +138,38 @@ test_05_offline_the_same() {
     diff -r --no-dereference "$M/snapshots/app" "$M/running/app@1"
 }
 
+# What the opening of the store mends is said, once, and is no fault afterwards.
+test_06_offline_it_says_what_it_mended() {
+    local pack
+    down
+    pack=$(find "$STORE/packs" -name '*.pack' | sort | tail -n 1)
+    printf 'torn tail' >>"$pack"
+    offline 1
+    grep -qx "cut 9 bytes off packs/${pack##*/}, behind its last whole chunk" "$RACK_STATE/found"
+    [[ $(value bad_chunks "$RACK_STATE/found") == 0 && $(value lost "$RACK_STATE/found") == 0 ]]
+    offline 0
+    pack=$(find "$STORE/packs" -name '*.pack' | sort | head -n 1)
+    truncate -s -100 "$pack" # of its footer
+    offline 1
+    grep -qx "mended packs/${pack##*/}: its footer" "$RACK_STATE/found"
+    offline 0
+    printf 'x' | dd of="$pack" bs=1 seek=3 conv=notrunc status=none
+    up
+    echo full >"$M/store/fsck"
+    not grep -q "^bad packs/${pack##*/}" "$M/store/fsck" # the start has mended it
+    printf 'x' | dd of="$pack" bs=1 seek=3 conv=notrunc status=none
+    echo full >"$M/store/fsck"
+    grep -qx "bad packs/${pack##*/}: its header, mended at the next start" "$M/store/fsck"
+    down
+    offline 1
+    grep -qx "mended packs/${pack##*/}: its header" "$RACK_STATE/found"
+    offline 0
+    up
+    diff -r --no-dereference "$M/snapshots/app" "$M/running/app@1"
+}
+
 # What a load would need is damaged, and the source, unchanged since, has it: the load does not believe its note.
-test_06_a_load_after_a_loss() {
+test_07_a_load_after_a_loss() {
     echo one >"$M/snapshots/app/a/index"
     echo app >"$M/blades/1/load"
     local at
@@ -153,7 +183,7 @@ test_06_a_load_after_a_loss() {
     echo full >"$M/store/fsck"
 }
 
-test_07_the_list_of_files() {
+test_08_the_list_of_files() {
     local number
     # the chunks that are no file's: those of images
     down
@@ -188,7 +218,7 @@ END
     echo full >"$M/store/fsck" || { cat "$M/store/fsck"; return 1; }
 }
 
-test_08_it_shows_how_far_it_is_and_is_alone_and_ends_when_told() {
+test_09_it_shows_how_far_it_is_and_is_alone_and_ends_when_told() {
     local pid result=0
     for n in {11..40}; do head -c 4000000 /dev/urandom >"$M/snapshots/app/part-$n"; done
     echo app >"$M/blades/1/load"
@@ -208,7 +238,7 @@ test_08_it_shows_how_far_it_is_and_is_alone_and_ends_when_told() {
     [[ $(value bad_chunks) == 0 && $(value lost) == 0 ]]
 }
 
-test_09_beside_collections() {
+test_10_beside_collections() {
     local pid i
     while echo gc >"$M/store/gc"; do sleep 0.05; done 2>/dev/null &
     pid=$!

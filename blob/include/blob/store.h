@@ -27,6 +27,15 @@ struct blob_store_stats {
  * pack's index. -EPROTONOSUPPORT: a newer format.
  */
 int blob_store_open(int dirfd, int level, struct blob_store **out, struct err *err) MUST_CHECK;
+/* What the opening mended of a pack, as a kill or damage had left it. */
+struct blob_store_mend {
+    uint64_t pack;
+    uint64_t cut_bytes;                   /* behind its last whole record */
+    uint32_t left_out_bytes, left_out_at; /* between records, and the first place of them */
+    bool header, footer;                  /* made anew */
+};
+/* How many there were; `out` is theirs and lives as long as the store. */
+size_t blob_store_mends(const struct blob_store *store, const struct blob_store_mend **out);
 /* Nothing may be using it. What was not synced may be lost. */
 void blob_store_close(struct blob_store *store);
 

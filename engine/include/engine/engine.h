@@ -37,7 +37,7 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
 void engine_close(struct engine *engine);
 
 /* The same for a store that no controller uses: one of these, or -errno; `out` gets what engine_show_checked
- * says. Locks it meanwhile. -ENOENT: there is no store. Blocks. */
+ * says, and what the opening of the store mended. Locks it meanwhile. -ENOENT: there is no store. Blocks. */
 enum engine_check { ENGINE_CHECK_WHOLE, ENGINE_CHECK_REPAIRED, ENGINE_CHECK_LOST };
 int engine_check_store(const char *store_path,
                        void (*progress)(void *arg, uint64_t done_bytes, uint64_t all_bytes), void *arg,

@@ -267,6 +267,56 @@ static void a_pack_that_is_gone(void **state)
     assert_int_equal(get_seed(f->store, 1000, BIG, &ids[0]), 0);
 }
 
+static struct blob_store_mend only_mend(const struct fixture *f)
+{
+    const struct blob_store_mend *mends;
+    assert_int_equal(blob_store_mends(f->store, &mends), 1);
+    return mends[0];
+}
+
+static void what_was_mended_is_told(void **state)
+{
+    struct fixture *f = *state;
+    const struct blob_store_mend *mends;
+    struct blob_id ids[BIGS];
+    struct blob_store_mend m;
+    assert_int_equal(blob_store_mends(f->store, &mends), 0);
+    fixture_reopen(f); /* of an empty one */
+    assert_int_equal(blob_store_mends(f->store, &mends), 0);
+    put_sealed_pack(f, ids);
+    uint64_t size = pack_file_bytes(f, 1);
+    fixture_reopen(f);
+    assert_int_equal(blob_store_mends(f->store, &mends), 0);
+
+    fixture_close(f); /* a torn tail */
+    OWNED_FD second = open_pack_file(f, 2);
+    assert_int_equal(pwrite(second, "torn", 4, (off_t)pack_file_bytes(f, 2)), 4);
+    fixture_open(f);
+    m = only_mend(f);
+    assert_true(m.pack == 2 && m.cut_bytes == 4 && !m.header && !m.footer && m.left_out_bytes == 0);
+
+    fixture_close(f); /* headers, that of a pack with a good footer too */
+    flip(f, 1, 3);
+    flip(f, 2, 3);
+    fixture_open(f);
+    assert_int_equal(blob_store_mends(f->store, &mends), 2);
+    assert_true(mends[0].pack == 1 && mends[0].header && mends[0].footer && mends[0].cut_bytes == 0);
+    assert_true(mends[1].pack == 2 && mends[1].header && !mends[1].footer && mends[1].cut_bytes == 0);
+    assert_int_equal(stats_of(f).cut_bytes, 0);
+
+    fixture_close(f); /* no footer, as after a kill, and damage before it */
+    OWNED_FD first = open_pack_file(f, 1);
+    assert_int_equal(ftruncate(first, (off_t)size - 28 * 20), 0);
+    flip(f, 1, PACK_HEADER_BYTES + 1000);
+    fixture_open(f);
+    m = only_mend(f);
+    assert_true(m.pack == 1 && m.footer && !m.header && m.cut_bytes > 0);
+    assert_int_equal(m.left_out_at, PACK_HEADER_BYTES);
+    assert_int_equal(m.left_out_bytes, BLOB_RECORD_HEADER_BYTES + BIG);
+    fixture_reopen(f);
+    assert_int_equal(blob_store_mends(f->store, &mends), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -283,6 +333,7 @@ int main(void)
         TEST(damage_in_a_sealed_pack_is_remembered),
         TEST(set_aside_looks_for_itself),
         TEST(a_pack_that_is_gone),
+        TEST(what_was_mended_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
