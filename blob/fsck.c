@@ -156,18 +156,28 @@ static int check_index(struct blob_fsck *f, struct err *err)
     return 0;
 }
 
-/* Another copy of a chunk that was set aside is stored again: kills and collections leave some. */
+static int take_missing(void *arg, const struct blob_id *id)
+{
+    struct blob_fsck *f = arg;
+    return blob_store_has(f->store, id) ? 0 : id_set_add(&f->bad, id);
+}
+
+/* Another copy of a chunk that was set aside, now or earlier, is stored again: kills and collections leave
+ * some, and a disk may give again what it did not. */
 static int recover(struct blob_fsck *f, struct err *err)
 {
+    int r = store_bad_each(f->store, take_missing, f, err);
+    if (r < 0)
+        return r;
     for (size_t i = 0; f->bad.count > 0 && i < f->pack_count; i++) {
-        OWNED_BUF struct buf footer = BUF_EMPTY;
-        int r = cancelled(f, err);
-        int64_t entries = r < 0 ? r : fsck_read_footer(f, f->packs[i].number, &footer, err);
-        if (entries < 0)
-            return (int)entries;
-        for (uint32_t k = 0; k < (uint32_t)entries; k++) {
+        OWNED_BUF struct buf entries = BUF_EMPTY;
+        r = cancelled(f, err);
+        int64_t count = r < 0 ? r : fsck_read_entries(f, &f->packs[i], &entries, err);
+        if (count < 0)
+            return (int)count;
+        for (uint32_t k = 0; k < (uint32_t)count; k++) {
             struct pack_entry e;
-            pack_footer_entry(footer.bytes, k, &e);
+            pack_footer_entry(entries.bytes, k, &e);
             if (!id_set_has(&f->bad, &e.id) || !fsck_is_good(f, f->packs[i].number, e.offset_bytes))
                 continue;
             r = fsck_recover(f, f->packs[i].number, &e, err);

@@ -18,7 +18,7 @@ struct blob_fsck {
     size_t pack_count;
     uint32_t last_number; /* of any pack when it began */
     uint64_t all_bytes;
-    struct id_set bad; /* chunks that were set aside */
+    struct id_set bad; /* chunks that were set aside, now or earlier */
     uint8_t *room;     /* BLOB_CHUNK_MAX_BYTES */
     struct blob_fsck_result result;
 };
@@ -32,8 +32,10 @@ bool fsck_is_good(const struct blob_fsck *f, uint32_t pack, uint32_t offset_byte
 /* fsck_pack.c. -ENOENT is no fault: a collection removed it. */
 int64_t fsck_pack_size(struct blob_fsck *f, uint32_t number) MUST_CHECK;
 int fsck_check_pack(struct blob_fsck *f, struct fsck_pack *pack, struct err *err) MUST_CHECK;
-/* The number of entries; 0 where there is no footer to be trusted. */
-int64_t fsck_read_footer(struct blob_fsck *f, uint32_t number, struct buf *out, struct err *err) MUST_CHECK;
+/* What lies in it, as a footer says: the number of entries, of which those are good that fsck_is_good says.
+ */
+int64_t fsck_read_entries(struct blob_fsck *f, const struct fsck_pack *pack, struct buf *out,
+                          struct err *err) MUST_CHECK;
 /* The record, which is good, is stored again, if the chunk is not there. */
 int fsck_recover(struct blob_fsck *f, uint32_t number, const struct pack_entry *entry,
                  struct err *err) MUST_CHECK;

@@ -43,6 +43,23 @@ static void apply(struct blob_store *store, const uint8_t *line)
     index_remove(&store->index, &id, (uint32_t)pack, le32_at(line + ENTRY_AT_OFFSET));
 }
 
+int store_bad_each(struct blob_store *store, store_each_id each, void *arg, struct err *err)
+{
+    OWNED_BUF struct buf list = BUF_EMPTY;
+    int r = file_read(store->packs_fd, "bad", BAD_FILE_MAX_BYTES, &list);
+    if (r < 0)
+        return r == -ENOMEM ? err_sys(err, ENOMEM, "packs/bad in the store cannot be read") : 0;
+    for (size_t at = BAD_LINE_BYTES; at + BAD_LINE_BYTES <= list.len_bytes; at += BAD_LINE_BYTES) {
+        struct blob_id id;
+        if (!is_whole(list.bytes + at))
+            continue;
+        memcpy(id.bytes, list.bytes + at, BLOB_ID_BYTES);
+        if (each(arg, &id) < 0)
+            return err_sys(err, ENOMEM, "the damaged chunks cannot be noted");
+    }
+    return 0;
+}
+
 int store_bad_load(struct blob_store *store, struct err *err)
 {
     OWNED_BUF struct buf list = BUF_EMPTY;

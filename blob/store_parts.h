@@ -101,6 +101,9 @@ struct blob_store {
     unsigned spare_count;
 };
 
+/* What it returns below 0 is no memory. */
+typedef int (*store_each_id)(void *arg, const struct blob_id *id);
+
 /* store_append.c. Returns the bytes added, 0 when the id is there already, or -errno. */
 int store_append(struct blob_store *store, const struct blob_id *id, const uint8_t *record,
                  uint32_t record_bytes, uint32_t raw_bytes, struct err *err) MUST_CHECK;
@@ -136,6 +139,8 @@ int store_index_entries(struct blob_store *store, uint32_t number, const uint8_t
 
 /* store_bad.c. Reads the list and takes what it names out of the index. */
 int store_bad_load(struct blob_store *store, struct err *err) MUST_CHECK;
+/* The ids of all that were set aside, stored again since or not; what cannot be read is none. -ENOMEM. */
+int store_bad_each(struct blob_store *store, store_each_id each, void *arg, struct err *err) MUST_CHECK;
 void store_bad_add(struct blob_store *store, const struct blob_id *id, uint32_t pack, uint32_t offset_bytes);
 
 /* store_open.c: blob_store_open with packs that are kept elsewhere than in STORE/packs. They are taken over,
@@ -175,8 +180,7 @@ bool store_set_aside_if_bad(struct blob_store *store, const struct blob_id *id, 
 int64_t store_raw_bytes(struct blob_store *store, const struct blob_id *id) MUST_CHECK;
 
 /* object.c: blob_object_load of any length, which also tells the id of every chunk that the object is made
- * of, its list and all levels included. What `each` returns below 0 is no memory. */
-typedef int (*store_each_id)(void *arg, const struct blob_id *id);
+ * of, its list and all levels included. */
 int store_object_walk(struct blob_store *store, const struct blob_id *id, size_t max_bytes,
                       store_each_id each, void *arg, struct buf *out, struct err *err) MUST_CHECK;
 /* blob_object_save with lists of at most `list_max` entries, so that a test sees lists of lists. */

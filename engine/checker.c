@@ -56,7 +56,8 @@ static void take_event(void *arg, const struct blob_fsck_event *event)
                  event->pack, event->offset_bytes);
         break;
     case BLOB_FSCK_RECOVERED:
-        snprintf(line, sizeof(line), "recovered packs/%016" PRIx64 ".pack at %" PRIu32 ": another copy of it",
+        snprintf(line, sizeof(line),
+                 "recovered packs/%016" PRIx64 ".pack at %" PRIu32 ": a good copy of a bad chunk",
                  event->pack, event->offset_bytes);
         break;
     case BLOB_FSCK_HEADER:
@@ -119,8 +120,8 @@ static int verdict(const struct blob_fsck_result *packs, const struct check_imag
 {
     if (images->lost > 0)
         return ENGINE_CHECK_LOST;
-    return packs->bad_chunks > 0 || packs->other_faults > 0 || images->repaired > 0 ? ENGINE_CHECK_REPAIRED
-                                                                                    : ENGINE_CHECK_WHOLE;
+    bool faults = packs->bad_chunks > 0 || packs->other_faults > 0;
+    return faults || packs->recovered + images->repaired > 0 ? ENGINE_CHECK_REPAIRED : ENGINE_CHECK_WHOLE;
 }
 
 int checker_run(struct checker *c, struct err *err)

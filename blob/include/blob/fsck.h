@@ -14,7 +14,8 @@ struct blob_fsck;
 
 enum blob_fsck_fault {
     BLOB_FSCK_CHUNK,     /* a record is damaged, or its content has not its id: set aside */
-    BLOB_FSCK_RECOVERED, /* another copy of such a chunk, which lies there, is good and was stored again */
+    BLOB_FSCK_RECOVERED, /* another copy of such a chunk, which lies there, is good and was stored again; or
+                          * of one that was set aside earlier */
     BLOB_FSCK_HEADER,    /* the pack's is damaged: the next start goes through its records */
     BLOB_FSCK_FOOTER,    /* the same of its footer */
     BLOB_FSCK_BYTES,     /* between the records of such a pack */
@@ -38,7 +39,7 @@ struct blob_fsck_options {
 
 struct blob_fsck_result {
     uint64_t packs, chunks, bytes; /* that were looked at; chunks: good records */
-    uint64_t bad_chunks;           /* that were in use, RECOVERED ones among them */
+    uint64_t bad_chunks;           /* that were in use, also if they were recovered */
     uint64_t recovered;
     uint64_t other_faults;
 };

@@ -163,6 +163,50 @@ static void another_copy_takes_its_place(void **state)
     assert_int_equal(get_seed(f->store, 7, LEN, &ids[7]), 0);
 }
 
+/* One that a reader set aside before the check, and one whose older copy's pack has no footer. */
+static void copies_that_only_records_tell_of(void **state)
+{
+    struct fixture *f = *state;
+    struct blob_id ids[COUNT];
+    struct heard heard;
+    struct blob_fsck_result result;
+    struct blob_place second;
+    const unsigned two[] = {7, FIRST_PACK + 2}; /* in the sealed pack, and in the one that grows */
+    put_all(f, ids);
+    for (unsigned i = 0; i < 2; i++) {
+        flip(f, pack_of(two[i]), place_of(two[i]) + 100);
+        assert_true(get_seed(f->store, two[i], LEN, &ids[two[i]]) < 0);
+        assert_int_equal(put_seed(f->store, two[i], LEN, &ids[two[i]]), RECORD);
+        assert_int_equal(blob_store_locate(f->store, &ids[two[i]], &second), 0);
+        flip(f, pack_of(two[i]), place_of(two[i]) + 100);
+        flip(f, (unsigned)second.pack, second.offset_bytes + 3000);
+    }
+    assert_true(get_seed(f->store, 7, LEN, &ids[7]) < 0);
+    assert_false(blob_store_has(f->store, &ids[7]));
+    flip(f, 1, pack_file_bytes(f, 1) - 10);
+    struct blob_fsck *fsck = check(f, &heard, &result);
+    assert_int_equal(result.bad_chunks, 1);
+    assert_int_equal(result.recovered, 2);
+    for (unsigned i = 0; i < 2; i++)
+        assert_true(blob_fsck_has(fsck, &ids[two[i]]));
+    blob_fsck_free(fsck);
+    fixture_reopen(f);
+    for (unsigned i = 0; i < COUNT; i++)
+        assert_int_equal(get_seed(f->store, i, LEN, &ids[i]), 0);
+
+    /* A place that cannot be read for a while. */
+    flip(f, 1, place_of(50) + 100);
+    assert_true(get_seed(f->store, 50, LEN, &ids[50]) < 0);
+    flip(f, 1, place_of(50) + 100);
+    fixture_reopen(f);
+    assert_false(blob_store_has(f->store, &ids[50]));
+    blob_fsck_free(check(f, &heard, &result));
+    assert_int_equal(result.recovered, 1);
+    assert_int_equal(get_seed(f->store, 50, LEN, &ids[50]), 0);
+    blob_fsck_free(check(f, &heard, &result));
+    assert_int_equal(heard.count, 0);
+}
+
 static void a_pack_is_gone(void **state)
 {
     struct fixture *f = *state;
@@ -202,9 +246,13 @@ static void it_can_be_cancelled(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(nothing_is_wrong), TEST(damaged_records),
-        TEST(a_damaged_footer), TEST(another_copy_takes_its_place),
-        TEST(a_pack_is_gone),   TEST(it_can_be_cancelled),
+        TEST(nothing_is_wrong),
+        TEST(damaged_records),
+        TEST(a_damaged_footer),
+        TEST(another_copy_takes_its_place),
+        TEST(copies_that_only_records_tell_of),
+        TEST(a_pack_is_gone),
+        TEST(it_can_be_cancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
