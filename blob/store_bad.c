@@ -33,14 +33,47 @@ static void close_line(uint8_t *line)
     le64_to(line + AT_CHECK, blob_check_of(line, AT_CHECK));
 }
 
-static void apply(struct blob_store *store, const uint8_t *line)
+/* The packs that there are, ascending. */
+struct numbers {
+    const uint32_t *numbers;
+    size_t count;
+};
+
+static int compare_numbers(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a;
+    uint32_t y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* False: nobody needs the line any more. */
+static bool apply(struct blob_store *store, const uint8_t *line, const struct numbers *packs)
 {
     uint64_t pack = le64_at(line + ENTRY_AT_PACK);
-    if (!is_whole(line) || pack > UINT32_MAX)
-        return;
+    uint32_t number = (uint32_t)pack;
+    if (!is_whole(line) || pack > UINT32_MAX || packs->count == 0 ||
+        !bsearch(&number, packs->numbers, packs->count, sizeof(number), compare_numbers))
+        return false;
     struct blob_id id;
     memcpy(id.bytes, line, BLOB_ID_BYTES);
-    index_remove(&store->index, &id, (uint32_t)pack, le32_at(line + ENTRY_AT_OFFSET));
+    index_remove(&store->index, &id, number, le32_at(line + ENTRY_AT_OFFSET));
+    return true;
+}
+
+/* Applies the list, and takes out of it what was of packs that are gone: true when that is some of it. */
+static bool apply_all(struct blob_store *store, struct buf *list, const struct numbers *packs)
+{
+    size_t kept = BAD_LINE_BYTES;
+    size_t at = BAD_LINE_BYTES;
+    for (; at + BAD_LINE_BYTES <= list->len_bytes; at += BAD_LINE_BYTES) {
+        if (!apply(store, list->bytes + at, packs))
+            continue;
+        memmove(list->bytes + kept, list->bytes + at, BAD_LINE_BYTES);
+        kept += BAD_LINE_BYTES;
+    }
+    if (list->len_bytes >= BAD_LINE_BYTES)
+        list->len_bytes = kept;
+    return kept < at;
 }
 
 int store_bad_each(struct blob_store *store, store_each_id each, void *arg, struct err *err)
@@ -60,7 +93,7 @@ int store_bad_each(struct blob_store *store, store_each_id each, void *arg, stru
     return 0;
 }
 
-int store_bad_load(struct blob_store *store, struct err *err)
+int store_bad_load(struct blob_store *store, const uint32_t *numbers, size_t count, struct err *err)
 {
     OWNED_BUF struct buf list = BUF_EMPTY;
     int r = file_read(store->packs_fd, "bad", BAD_FILE_MAX_BYTES, &list);
@@ -75,9 +108,15 @@ int store_bad_load(struct blob_store *store, struct err *err)
                        ", this program knows %d): use the newer bladefs",
                        le32_at(list.bytes + HEADER_AT_VERSION), BAD_VERSION);
 
+    const struct numbers packs = {.numbers = numbers, .count = count};
     size_t lines = list.len_bytes / BAD_LINE_BYTES;
-    for (size_t i = 1; i < lines; i++)
-        apply(store, list.bytes + i * BAD_LINE_BYTES);
+    if (apply_all(store, &list, &packs)) {
+        r = file_replace(store->packs_fd, "bad", 0600, list.bytes, list.len_bytes);
+        if (r == 0)
+            lines = list.len_bytes / BAD_LINE_BYTES;
+        else
+            log_debug("packs/bad in the store stays as long as it is (errno %d)", -r);
+    }
     store->bad_fd = openat(store->packs_fd, "bad", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     if (store->bad_fd < 0)
         return err_sys(err, errno, "packs/bad in the store cannot be opened");

@@ -173,7 +173,7 @@ static int load(struct blob_store *store, int dirfd, struct err *err)
         return r;
     store->packs = count;
     store->last_number = count ? numbers[count - 1] : 0;
-    r = store_bad_load(store, err);
+    r = store_bad_load(store, numbers, count, err);
     if (r < 0)
         return r;
     /* What was found may be in the page cache alone (a kill, no power loss): from here on it counts. */

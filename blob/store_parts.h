@@ -137,8 +137,10 @@ int store_read_footer(const struct pack_reader *pack, uint64_t pack_bytes, struc
 int store_index_entries(struct blob_store *store, uint32_t number, const uint8_t *entries, uint32_t count,
                         struct err *err) MUST_CHECK;
 
-/* store_bad.c. Reads the list and takes what it names out of the index. */
-int store_bad_load(struct blob_store *store, struct err *err) MUST_CHECK;
+/* store_bad.c. Reads the list and takes what it names out of the index; what is of none of these packs goes
+ * from the list. */
+int store_bad_load(struct blob_store *store, const uint32_t *numbers, size_t count,
+                   struct err *err) MUST_CHECK;
 /* The ids of all that were set aside, stored again since or not; what cannot be read is none. -ENOMEM. */
 int store_bad_each(struct blob_store *store, store_each_id each, void *arg, struct err *err) MUST_CHECK;
 void store_bad_add(struct blob_store *store, const struct blob_id *id, uint32_t pack, uint32_t offset_bytes);

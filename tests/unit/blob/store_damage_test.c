@@ -242,6 +242,45 @@ static void damage_in_a_sealed_pack_is_remembered(void **state)
     assert_int_equal(get_seed(f->store, 1000, BIG, &ids[0]), 0);
 }
 
+static uint64_t bad_list_bytes(const struct fixture *f)
+{
+    struct stat st;
+    assert_int_equal(fstatat(f->dirfd, "packs/bad", &st, 0), 0);
+    return (uint64_t)st.st_size;
+}
+
+static void places_of_packs_that_are_gone_are_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    struct blob_id ids[BIGS];
+    put_sealed_pack(f, ids);
+    const unsigned bad[] = {0, BIGS - 1, 1}; /* the second is in the second pack */
+    for (unsigned i = 0; i < 3; i++) {
+        struct blob_place place;
+        assert_int_equal(blob_store_locate(f->store, &ids[bad[i]], &place), 0);
+        assert_int_equal(place.pack, 1 + i % 2);
+        flip(f, (unsigned)place.pack, place.offset_bytes + 50);
+        assert_int_equal(get_seed(f->store, 1000 + bad[i], BIG, &ids[bad[i]]), -EIO);
+    }
+    fixture_reopen(f);
+    assert_int_equal(bad_list_bytes(f), 4 * 40);
+    assert_true(put_seed(f->store, 5, BIG, &ids[5]) > 0);
+    fixture_close(f);
+    assert_int_equal(tree_remove(f->dirfd, "packs/0000000000000001.pack"), 0);
+    fixture_open(f);
+    assert_int_equal(bad_list_bytes(f), 2 * 40);
+    assert_false(blob_store_has(f->store, &ids[BIGS - 1]));
+    assert_true(put_seed(f->store, 1000 + BIGS - 1, BIG, &ids[BIGS - 1]) > 0);
+    struct blob_place place;
+    assert_int_equal(blob_store_locate(f->store, &ids[BIGS - 1], &place), 0);
+    flip(f, (unsigned)place.pack, place.offset_bytes + 50);
+    assert_int_equal(get_seed(f->store, 1000 + BIGS - 1, BIG, &ids[BIGS - 1]), -EIO);
+    assert_int_equal(bad_list_bytes(f), 3 * 40);
+    fixture_reopen(f);
+    assert_false(blob_store_has(f->store, &ids[BIGS - 1]));
+    assert_int_equal(bad_list_bytes(f), 3 * 40);
+}
+
 static void set_aside_looks_for_itself(void **state)
 {
     struct fixture *f = *state;
@@ -331,6 +370,7 @@ int main(void)
         TEST(an_empty_pack_is_used),
         TEST(a_damaged_footer_is_made_anew),
         TEST(damage_in_a_sealed_pack_is_remembered),
+        TEST(places_of_packs_that_are_gone_are_forgotten),
         TEST(set_aside_looks_for_itself),
         TEST(a_pack_that_is_gone),
         TEST(what_was_mended_is_told),
