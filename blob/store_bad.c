@@ -99,8 +99,12 @@ int store_bad_load(struct blob_store *store, const uint32_t *numbers, size_t cou
     int r = file_read(store->packs_fd, "bad", BAD_FILE_MAX_BYTES, &list);
     if (r == -ENOENT)
         return 0;
-    if (r < 0)
-        return err_sys(err, -r, "packs/bad in the store cannot be read");
+    if (r == -ENOMEM)
+        return err_sys(err, ENOMEM, "packs/bad in the store cannot be read");
+    if (r < 0) {
+        log_warn("packs/bad in the store cannot be read (errno %d): what it says is found anew", -r);
+        return 0;
+    }
     if (list.len_bytes >= BAD_LINE_BYTES && memcmp(list.bytes, magic, sizeof(magic)) == 0 &&
         is_whole(list.bytes) && le32_at(list.bytes + HEADER_AT_VERSION) > BAD_VERSION)
         return err_set(err, EPROTONOSUPPORT,

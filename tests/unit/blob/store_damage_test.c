@@ -281,6 +281,21 @@ static void places_of_packs_that_are_gone_are_forgotten(void **state)
     assert_int_equal(bad_list_bytes(f), 3 * 40);
 }
 
+/* It is a hint. */
+static void a_list_that_cannot_be_read(void **state)
+{
+    struct fixture *f = *state;
+    struct blob_id ids[3];
+    put_three(f, ids);
+    assert_int_equal(mkdirat(f->dirfd, "packs/bad", 0700), 0);
+    fixture_reopen(f);
+    flip(f, 1, PACK_HEADER_BYTES + 50);
+    assert_int_equal(get_seed(f->store, 0, LEN, &ids[0]), -EIO);
+    assert_int_equal(get_seed(f->store, 1, LEN, &ids[1]), 0);
+    fixture_reopen(f);
+    assert_int_equal(get_seed(f->store, 1, LEN, &ids[1]), 0);
+}
+
 static void set_aside_looks_for_itself(void **state)
 {
     struct fixture *f = *state;
@@ -371,6 +386,7 @@ int main(void)
         TEST(a_damaged_footer_is_made_anew),
         TEST(damage_in_a_sealed_pack_is_remembered),
         TEST(places_of_packs_that_are_gone_are_forgotten),
+        TEST(a_list_that_cannot_be_read),
         TEST(set_aside_looks_for_itself),
         TEST(a_pack_that_is_gone),
         TEST(what_was_mended_is_told),
