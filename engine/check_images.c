@@ -25,8 +25,9 @@ struct touched {
 
 struct run {
     struct check_images *check;
-    struct touched *touched;
-    uint8_t *room; /* BLOB_CHUNK_MAX_BYTES */
+    struct touched *touched, **touched_end;
+    uint64_t done, all; /* steps */
+    uint8_t *room;      /* BLOB_CHUNK_MAX_BYTES */
     struct err *err;
 };
 
@@ -49,6 +50,15 @@ static void say(const struct run *run, const char *format, ...)
         if ((unsigned char)*c < ' ' || *c == '\x7f')
             *c = '?';
     run->check->say(run->check->arg, line);
+}
+
+static void step(struct run *run)
+{
+    run->done++;
+    if (run->all < run->done) /* one that was made meanwhile */
+        run->all = run->done;
+    if (run->check->progress)
+        run->check->progress(run->check->arg, run->done, run->all);
 }
 
 /* Who has the image in memory can store it again. */
@@ -85,8 +95,9 @@ static int touch(struct run *run, const struct catalog_running *row, bool prepar
         return err_set(run->err, ENOMEM, "no memory to note what is damaged");
     t->row = *row;
     t->prepared = prepared;
-    t->next = run->touched;
-    run->touched = t;
+    *run->touched_end = t;
+    run->touched_end = &t->next;
+    run->all += 2;
     return 0;
 }
 
@@ -157,7 +168,9 @@ static int look(struct run *run, const struct catalog_running *row, bool prepare
 {
     int r = is_cancelled(run);
     int64_t files = r < 0 ? r : name_files(run, row, prepared, "touches");
-    return files > 0 ? touch(run, row, prepared) : (int)files;
+    r = files > 0 ? touch(run, row, prepared) : (int)files;
+    step(run);
+    return r;
 }
 
 static int look_at_runnings(struct run *run)
@@ -192,11 +205,13 @@ static int take_prepared(void *arg, const struct catalog_running *row)
     return 0;
 }
 
-/* Not under the catalog's lock. */
-static int look_at_prepared(struct run *run)
+static int look_at_all(struct run *run)
 {
-    struct prepared p = {0};
+    struct prepared p = {0}; /* not looked at under the catalog's lock */
     int r = catalog_prepared(run->check->catalog, take_prepared, &p, run->err);
+    run->all = runnings_count(run->check->runnings) + p.count;
+    if (r == 0)
+        r = look_at_runnings(run);
     for (size_t i = 0; r == 0 && p.rows && i < p.count; i++)
         r = look(run, &p.rows[i], true);
     free(p.rows);
@@ -312,15 +327,18 @@ static int judge(struct run *run, const struct touched *t)
 int check_images(struct check_images *check, struct err *err)
 {
     struct run run = {.check = check, .err = err, .room = malloc(BLOB_CHUNK_MAX_BYTES)};
-    int r = run.room ? look_at_runnings(&run) : err_set(err, ENOMEM, "no memory to check images");
-    if (r == 0)
-        r = look_at_prepared(&run);
-    for (const struct touched *t = run.touched; r == 0 && t; t = t->next)
+    run.touched_end = &run.touched;
+    int r = run.room ? look_at_all(&run) : err_set(err, ENOMEM, "no memory to check images");
+    for (const struct touched *t = run.touched; r == 0 && t; t = t->next) {
         r = repair(&run, t);
+        step(&run);
+    }
     if (r == 0 && check->repaired > 0)
         r = blob_store_sync(check->store, err);
-    for (const struct touched *t = run.touched; r == 0 && t; t = t->next)
+    for (const struct touched *t = run.touched; r == 0 && t; t = t->next) {
         r = judge(&run, t);
+        step(&run);
+    }
     while (run.touched) {
         struct touched *t = run.touched;
         run.touched = t->next;

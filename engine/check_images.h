@@ -20,6 +20,9 @@ struct check_images {
     const bool *cancelled; /* read atomically */
     /* A line about something, without its end. */
     void (*say)(void *arg, const char *line);
+    /* Of images that are looked at, and once more each where something is to be repaired, and to be judged;
+     * may be NULL. */
+    void (*progress)(void *arg, uint64_t done, uint64_t all);
     void *arg;
 
     uint64_t repaired; /* out: chunks that were bad or missing, and are stored again */

@@ -8,6 +8,7 @@
 #include "check_images.h"
 
 #define LINES_MAX_BYTES (256u << 10)
+#define PACKS_PERCENT 90u /* of the work is the reading of packs */
 
 struct checker {
     struct checker_parts parts;
@@ -20,7 +21,8 @@ struct checker {
     uint64_t request; /* who waits for one, 0: nobody */
     engine_done done;
     void *done_arg;
-    uint64_t done_bytes, all_bytes, bad_now;
+    uint64_t done_bytes, all_bytes, images_done, images, bad_now;
+    unsigned percent; /* of packs and images */
 
     /* The last result, or so far. */
     struct blob_fsck_result packs;
@@ -82,7 +84,20 @@ static void take_event(void *arg, const struct blob_fsck_event *event)
     c->bad_now += event->fault == BLOB_FSCK_CHUNK;
 }
 
-static void take_progress(void *arg, uint64_t done_bytes, uint64_t all_bytes)
+/* It never goes back: what is to be repaired is more work than was known. */
+static void set_percent(struct checker *c, unsigned percent)
+{
+    uint64_t all_bytes;
+    {
+        HOLD_LOCK(&c->lock);
+        percent = c->percent = percent > c->percent ? percent : c->percent;
+        all_bytes = c->all_bytes;
+    }
+    if (c->parts.progress)
+        c->parts.progress(c->parts.arg, percent, all_bytes);
+}
+
+static void take_packs_progress(void *arg, uint64_t done_bytes, uint64_t all_bytes)
 {
     struct checker *c = arg;
     {
@@ -90,15 +105,25 @@ static void take_progress(void *arg, uint64_t done_bytes, uint64_t all_bytes)
         c->done_bytes = done_bytes;
         c->all_bytes = all_bytes;
     }
-    if (c->parts.progress)
-        c->parts.progress(c->parts.arg, done_bytes, all_bytes);
+    set_percent(c, all_bytes ? (unsigned)(done_bytes * PACKS_PERCENT / all_bytes) : PACKS_PERCENT);
+}
+
+static void take_images_progress(void *arg, uint64_t done, uint64_t all)
+{
+    struct checker *c = arg;
+    {
+        HOLD_LOCK(&c->lock);
+        c->images_done = done;
+        c->images = all;
+    }
+    set_percent(c, PACKS_PERCENT + (unsigned)(done * (100 - PACKS_PERCENT) / all));
 }
 
 static int check(struct checker *c, struct blob_fsck_result *packs, struct check_images *images,
                  struct err *err)
 {
     struct blob_fsck_options options = {
-        .cancelled = &c->cancel, .progress = take_progress, .event = take_event, .arg = c};
+        .cancelled = &c->cancel, .progress = take_packs_progress, .event = take_event, .arg = c};
     *images = (struct check_images){.store = c->parts.store,
                                     .catalog = c->parts.catalog,
                                     .runnings = c->parts.runnings,
@@ -106,6 +131,7 @@ static int check(struct checker *c, struct blob_fsck_result *packs, struct check
                                     .snapshots_fd = c->parts.snapshots_fd,
                                     .cancelled = &c->cancel,
                                     .say = say,
+                                    .progress = take_images_progress,
                                     .arg = c};
     int r = blob_fsck_run(c->parts.store, &options, &images->fsck, err);
     if (r < 0)
@@ -113,6 +139,8 @@ static int check(struct checker *c, struct blob_fsck_result *packs, struct check
     r = check_images(images, err);
     blob_fsck_result(images->fsck, packs);
     blob_fsck_free(STEAL(images->fsck));
+    if (r == 0)
+        set_percent(c, 100);
     return r;
 }
 
@@ -133,7 +161,8 @@ int checker_run(struct checker *c, struct err *err)
     {
         HOLD_LOCK(&c->lock);
         c->running = true;
-        c->done_bytes = c->all_bytes = c->bad_now = c->more_lines = 0;
+        c->done_bytes = c->all_bytes = c->images_done = c->images = c->bad_now = c->more_lines = 0;
+        c->percent = 0;
         buf_free(&c->lines);
         c->lines = BUF_EMPTY;
     }
@@ -272,9 +301,10 @@ bool checker_cancel(struct checker *c, uint64_t request)
 /* Under the lock. */
 static void show_running(const struct checker *c, struct buf *out)
 {
-    buf_printf(
-        out, "running %" PRIu64 "%%\ndone_bytes %" PRIu64 "\nall_bytes %" PRIu64 "\nbad_chunks %" PRIu64 "\n",
-        c->all_bytes ? c->done_bytes * 100 / c->all_bytes : 0, c->done_bytes, c->all_bytes, c->bad_now);
+    buf_printf(out,
+               "running %u%%\ndone_bytes %" PRIu64 "\nall_bytes %" PRIu64 "\nimages_done %" PRIu64
+               "\nimages %" PRIu64 "\nbad_chunks %" PRIu64 "\n",
+               c->percent, c->done_bytes, c->all_bytes, c->images_done, c->images, c->bad_now);
 }
 
 void checker_show(struct checker *c, struct buf *out, int64_t *changed_ns)

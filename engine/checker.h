@@ -19,8 +19,8 @@ struct checker_parts {
     struct runnings *runnings;
     struct sources *sources;
     int snapshots_fd;
-    void (*changed)(void *arg);                                           /* the text has; may be NULL */
-    void (*progress)(void *arg, uint64_t done_bytes, uint64_t all_bytes); /* may be NULL */
+    void (*changed)(void *arg);                                        /* the text has; may be NULL */
+    void (*progress)(void *arg, unsigned percent, uint64_t all_bytes); /* may be NULL */
     void *arg;
 };
 

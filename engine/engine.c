@@ -286,7 +286,7 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
 }
 
 int engine_check_store(const char *store_path,
-                       void (*progress)(void *arg, uint64_t done_bytes, uint64_t all_bytes), void *arg,
+                       void (*progress)(void *arg, unsigned percent, uint64_t all_bytes), void *arg,
                        struct buf *out, struct err *err)
 {
     struct engine *engine = calloc(1, sizeof(*engine));

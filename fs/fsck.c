@@ -9,12 +9,11 @@
 
 enum { EXIT_WHOLE = 0, EXIT_REPAIRED = 1, EXIT_LOST = 4, EXIT_NOT_CHECKED = 8 };
 
-static void show_progress(void *arg, uint64_t done_bytes, uint64_t all_bytes)
+static void show_progress(void *arg, unsigned percent, uint64_t all_bytes)
 {
     (void)arg;
-    fprintf(stderr, "\r%3" PRIu64 "%% of %" PRIu64 " MiB", all_bytes ? done_bytes * 100 / all_bytes : 100,
-            all_bytes >> 20);
-    if (done_bytes == all_bytes)
+    fprintf(stderr, "\r%3u%% of %" PRIu64 " MiB", percent, all_bytes >> 20);
+    if (percent == 100)
         fputc('\n', stderr);
 }
 

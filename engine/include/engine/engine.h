@@ -40,7 +40,7 @@ void engine_close(struct engine *engine);
  * says, and what the opening of the store mended. Locks it meanwhile. -ENOENT: there is no store. Blocks. */
 enum engine_check { ENGINE_CHECK_WHOLE, ENGINE_CHECK_REPAIRED, ENGINE_CHECK_LOST };
 int engine_check_store(const char *store_path,
-                       void (*progress)(void *arg, uint64_t done_bytes, uint64_t all_bytes), void *arg,
+                       void (*progress)(void *arg, unsigned percent, uint64_t all_bytes), void *arg,
                        struct buf *out, struct err *err) MUST_CHECK;
 
 /* The directory behind /snapshots; borrowed. */

@@ -20,6 +20,7 @@ struct fixture {
     unsigned count;
     const char *at_line; /* when this is said, */
     uint32_t remove[2];  /* these are removed, and the store is collected */
+    uint64_t done, all;
 };
 
 static int setup(void **state)
@@ -167,6 +168,14 @@ static void hear(void *arg, const char *line)
     collect(f);
 }
 
+static void count_progress(void *arg, uint64_t done, uint64_t all)
+{
+    struct fixture *f = arg;
+    assert_true(done == f->done + 1 && done <= all);
+    f->done = done;
+    f->all = all;
+}
+
 static int run(struct fixture *f, const bool *cancelled, struct check_images *check)
 {
     struct blob_fsck_options options = {.event = hear_event};
@@ -178,8 +187,10 @@ static int run(struct fixture *f, const bool *cancelled, struct check_images *ch
                                    .snapshots_fd = f->snapshots_fd,
                                    .cancelled = cancelled,
                                    .say = hear,
+                                   .progress = count_progress,
                                    .arg = f};
     f->count = 0;
+    f->done = f->all = 0;
     if (blob_fsck_run(f->store, &options, &check->fsck, &err) < 0)
         fail_msg("%s", err.message);
     int r = check_images(check, &err);
@@ -191,6 +202,7 @@ static void expect(struct fixture *f, uint64_t repaired, uint64_t lost)
 {
     struct check_images check;
     assert_int_equal(run(f, NULL, &check), 0);
+    assert_int_equal(f->done, f->all);
     assert_int_equal(check.repaired, repaired);
     assert_int_equal(check.lost, lost);
 }
@@ -214,6 +226,7 @@ static void nothing_is_said_of_what_is_whole(void **state)
     capture(f, "web");
     expect(f, 0, 0);
     assert_int_equal(f->count, 0);
+    assert_int_equal(f->all, 1);
 }
 
 /* Every image and every file that has the chunk is named, and repaired once from its source. */
@@ -229,6 +242,7 @@ static void it_is_named_and_repaired(void **state)
     capture(f, "web");
     damage_content(f, 1);
     expect(f, 1, 0);
+    assert_int_equal(f->all, 2 * 3); /* looked at, repaired, judged */
     assert_true(said(f, "touches web@1 etc/one") && said(f, "touches web@1 etc/copy of one"));
     assert_true(said(f, "touches web@2 etc/one") && said(f, "touches web@2 etc/copy of one"));
     assert_int_equal(f->count, 5);
