@@ -8,7 +8,8 @@
 #include "check_images.h"
 
 #define LINES_MAX_BYTES (256u << 10)
-#define PACKS_PERCENT 90u /* of the work is the reading of packs */
+#define CHUNK_LINES_MAX 500u /* a pack has thousands: what they mean comes behind them */
+#define PACKS_PERCENT 90u    /* of the work is the reading of packs */
 
 struct checker {
     struct checker_parts parts;
@@ -26,7 +27,7 @@ struct checker {
 
     /* The last result, or so far. */
     struct blob_fsck_result packs;
-    uint64_t repaired, lost, more_lines;
+    uint64_t repaired, lost, chunk_lines, more_lines;
     struct buf lines;
     int64_t ended_ns, took_ms; /* ended_ns 0: never */
     struct err err;
@@ -52,6 +53,14 @@ static void take_event(void *arg, const struct blob_fsck_event *event)
 {
     struct checker *c = arg;
     char line[160] = "";
+    if (event->fault == BLOB_FSCK_CHUNK || event->fault == BLOB_FSCK_RECOVERED) {
+        HOLD_LOCK(&c->lock);
+        c->bad_now += event->fault == BLOB_FSCK_CHUNK;
+        if (++c->chunk_lines > CHUNK_LINES_MAX) {
+            c->more_lines++;
+            return;
+        }
+    }
     switch (event->fault) {
     case BLOB_FSCK_CHUNK:
         snprintf(line, sizeof(line), "bad packs/%016" PRIx64 ".pack at %" PRIu32 ": a chunk, set aside",
@@ -80,8 +89,6 @@ static void take_event(void *arg, const struct blob_fsck_event *event)
         break;
     }
     say(c, line);
-    HOLD_LOCK(&c->lock);
-    c->bad_now += event->fault == BLOB_FSCK_CHUNK;
 }
 
 /* It never goes back: what is to be repaired is more work than was known. */
@@ -161,8 +168,8 @@ int checker_run(struct checker *c, struct err *err)
     {
         HOLD_LOCK(&c->lock);
         c->running = true;
-        c->done_bytes = c->all_bytes = c->images_done = c->images = c->bad_now = c->more_lines = 0;
-        c->percent = 0;
+        c->done_bytes = c->all_bytes = c->images_done = c->images = c->bad_now = 0;
+        c->chunk_lines = c->more_lines = c->percent = 0;
         buf_free(&c->lines);
         c->lines = BUF_EMPTY;
     }

@@ -1,6 +1,7 @@
 /* How far a check is, what it answers, and what is shown of it. */
 #include "scratch.h"
 
+#include "base/log.h"
 #include "checker.h"
 
 #define IMAGES 5u
@@ -109,6 +110,24 @@ static void images_are_a_part_of_the_work(void **state)
     assert_true(shows(f, "\nlost 5\n") && shows(f, "\nlost web@3 its list of files\n"));
 }
 
+/* Of a pack that is gone: what that means is said behind some of them. */
+static void many_bad_chunks(void **state)
+{
+    struct fixture *f = *state;
+    struct blob_id id;
+    for (uint32_t i = 0; i < 800; i++)
+        assert_true(blob_store_put(f->parts.store, NULL, &i, sizeof(i), &id, NULL) >= 0);
+    assert_int_equal(blob_store_sync(f->parts.store, NULL), 0);
+    OWNED_FD fd = openat(f->scratch->fd, "packs/0000000000000001.pack", O_RDWR | O_CLOEXEC);
+    assert_int_equal(ftruncate(fd, 100), 0);
+    add_images(f);
+    log_set_level(LOG_LEVEL_ERROR);
+    assert_int_equal(checker_run(f->checker, NULL), ENGINE_CHECK_LOST);
+    assert_true(shows(f, "\nbad_chunks 800\n"));
+    assert_true(shows(f, "\nlost web@3 its list of files\n"));
+    assert_true(shows(f, "\nand 300 more lines\n"));
+}
+
 static void answered(void *arg, int result, const char *line)
 {
     struct fixture *f = arg;
@@ -146,6 +165,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(images_are_a_part_of_the_work),
+        TEST(many_bad_chunks),
         TEST(answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
