@@ -181,11 +181,14 @@ static int recover(struct blob_fsck *f, struct err *err)
             if (!id_set_has(&f->bad, &e.id) || !fsck_is_good(f, f->packs[i].number, e.offset_bytes))
                 continue;
             r = fsck_recover(f, f->packs[i].number, &e, err);
+            if (r == -ENOSPC)
+                return 0; /* they stay bad: what that means is the more to be said */
             if (r < 0)
                 return r;
         }
     }
-    return f->result.recovered > 0 ? blob_store_sync(f->store, err) : 0;
+    r = f->result.recovered > 0 ? blob_store_sync(f->store, err) : 0;
+    return r == -ENOSPC ? 0 : r; /* they are in memory, for the next sync */
 }
 
 int blob_fsck_run(struct blob_store *store, const struct blob_fsck_options *options, struct blob_fsck **out,

@@ -27,7 +27,9 @@ struct run {
     struct check_images *check;
     struct touched *touched, **touched_end;
     uint64_t done, all; /* steps */
-    uint8_t *room;      /* BLOB_CHUNK_MAX_BYTES */
+    bool gave_room;
+    int failed;    /* the -errno of the first repair that could not be written */
+    uint8_t *room; /* BLOB_CHUNK_MAX_BYTES */
     struct err *err;
 };
 
@@ -61,8 +63,17 @@ static void step(struct run *run)
         run->check->progress(run->check->arg, run->done, run->all);
 }
 
+/* On a full disk a part of what is kept for it, once: a collection needs the rest. True: try again. */
+static bool make_room(struct run *run, int error)
+{
+    if (error != -ENOSPC || run->gave_room)
+        return false;
+    run->gave_room = blob_store_give_room(run->check->store);
+    return run->gave_room;
+}
+
 /* Who has the image in memory can store it again. */
-static int save_again(const struct run *run, const struct catalog_running *row)
+static int save_again(struct run *run, const struct catalog_running *row)
 {
     struct shared_image *shared = NULL;
     struct blob_id id;
@@ -70,8 +81,13 @@ static int save_again(const struct run *run, const struct catalog_running *row)
     if (row->image == 0 || runnings_image_get(run->check->runnings, row->image, &shared, NULL) < 0)
         return -ENOENT;
     size_t len = blob_image_bytes(shared->image, &bytes);
-    int r = blob_object_save(run->check->store, NULL, bytes, len, &id, NULL);
+    int r;
+    do {
+        r = blob_object_save(run->check->store, NULL, bytes, len, &id, NULL);
+    } while (make_room(run, r));
     runnings_image_put(run->check->runnings, shared);
+    if (r < 0 && run->failed == 0)
+        run->failed = r;
     return r < 0 ? r : 0;
 }
 
@@ -229,7 +245,7 @@ static int open_below(int dirfd, const char *path)
 }
 
 /* Whether that source has the chunk's content where the image has it; then it is stored. */
-static bool repair_from(const struct run *run, const char *source, const struct image_need *need)
+static bool repair_from(struct run *run, const char *source, const struct image_need *need)
 {
     OWNED_FD top = openat(run->check->snapshots_fd, source, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     OWNED_FD fd = top < 0 ? -1 : open_below(top, need->path);
@@ -240,14 +256,22 @@ static bool repair_from(const struct run *run, const char *source, const struct 
             (ssize_t)need->chunk.raw_bytes)
         return false;
     id = blob_id_of(blob_store_secret(run->check->store), run->room, need->chunk.raw_bytes);
-    if (blob_id_compare(&id, &need->chunk.id) != 0 ||
-        blob_store_put(run->check->store, NULL, run->room, need->chunk.raw_bytes, &id, NULL) < 0)
+    if (blob_id_compare(&id, &need->chunk.id) != 0)
         return false;
+    int r;
+    do {
+        r = blob_store_put(run->check->store, NULL, run->room, need->chunk.raw_bytes, &id, NULL);
+    } while (make_room(run, r));
+    if (r < 0) {
+        say(run, "not repaired %s from snapshots/%s: %s", need->path, source, strerror(-r));
+        run->failed = run->failed ? run->failed : r;
+        return false;
+    }
     say(run, "repaired %s from snapshots/%s", need->path, source);
     return true;
 }
 
-static bool repair_from_others(const struct run *run, const char *but, const struct image_need *need)
+static bool repair_from_others(struct run *run, const char *but, const struct image_need *need)
 {
     OWNED_DIR dir = NULL;
     if (dir_list(run->check->snapshots_fd, &dir) < 0)
@@ -324,6 +348,21 @@ static int judge(struct run *run, const struct touched *t)
     return files < 0 ? (int)files : 0;
 }
 
+/* What cannot be written stays in memory, and what is lost is said all the same. */
+static void sync_repairs(struct run *run)
+{
+    struct blob_fsck_result packs;
+    blob_fsck_result(run->check->fsck, &packs);
+    if (run->check->repaired == 0 && packs.recovered == 0)
+        return;
+    int r;
+    do {
+        r = blob_store_sync(run->check->store, NULL);
+    } while (make_room(run, r));
+    if (r < 0 && run->failed == 0)
+        run->failed = r;
+}
+
 int check_images(struct check_images *check, struct err *err)
 {
     struct run run = {.check = check, .err = err, .room = malloc(BLOB_CHUNK_MAX_BYTES)};
@@ -333,8 +372,8 @@ int check_images(struct check_images *check, struct err *err)
         r = repair(&run, t);
         step(&run);
     }
-    if (r == 0 && check->repaired > 0)
-        r = blob_store_sync(check->store, err);
+    if (r == 0)
+        sync_repairs(&run);
     for (const struct touched *t = run.touched; r == 0 && t; t = t->next) {
         r = judge(&run, t);
         step(&run);
@@ -345,5 +384,7 @@ int check_images(struct check_images *check, struct err *err)
         free(t);
     }
     free(run.room);
+    if (r == 0 && run.failed < 0)
+        return err_sys(err, -run.failed, "what is to be repaired cannot be written");
     return r;
 }

@@ -29,7 +29,8 @@ struct check_images {
     uint64_t lost;     /* files that are not whole, of each running snapshot */
 };
 
-/* 0, -ECANCELED, -ENOMEM, -EIO of the catalog. What was repaired is on disk. Blocks. */
+/* 0, -ECANCELED, -ENOMEM, -EIO of the catalog. What was repaired is on disk; if it cannot be written, -ENOSPC
+ * and the like at the end. Blocks. */
 int check_images(struct check_images *check, struct err *err) MUST_CHECK;
 
 #endif

@@ -298,12 +298,12 @@ int engine_check_store(const char *store_path,
         r = open_store(engine, store_path, LEVEL_DEFAULT, err);
     if (r == 0)
         r = open_checker(engine, &(struct checker_parts){.progress = progress, .arg = arg}, err);
-    if (r == 0)
+    if (r == 0) {
         r = checker_run(engine->checker, err);
-    if (r >= 0)
         checker_show(engine->checker, out, NULL);
-    if (r >= 0 && store_show_mends(engine->store, out) && r == ENGINE_CHECK_WHOLE)
-        r = ENGINE_CHECK_REPAIRED;
+        if (store_show_mends(engine->store, out) && r == ENGINE_CHECK_WHOLE)
+            r = ENGINE_CHECK_REPAIRED;
+    }
     engine_close(engine);
     return r >= 0 && out->error ? err_set(err, ENOMEM, "%s: no memory", store_path) : r;
 }

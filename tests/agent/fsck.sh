@@ -253,3 +253,47 @@ test_10_beside_collections() {
     wait "$pid" || true
     diff -r --no-dereference "$M/snapshots/app" "$M/running/$(<"$M/blades/1/load")"
 }
+
+# What is repaired needs room: some of what is kept is given for it. Beyond that it is said that there is none.
+test_11_a_full_disk() {
+    local n
+    blade_end 1
+    rack_down
+    truncate -s 200M "$RACK_STATE/disk"
+    mkfs.ext4 -q -m 0 "$RACK_STATE/disk"
+    mkdir -p "$RACK_STATE/small"
+    mount -o loop "$RACK_STATE/disk" "$RACK_STATE/small"
+    STORE=$RACK_STATE/small/store
+    rack_up -o noeager
+    blade_up 2
+    snapshot disk '/bin/sleep 1000'
+    for n in 1 2 3 4; do head -c 9000000 /dev/urandom >"$M/snapshots/disk/part-$n"; done
+    echo disk >"$M/blades/2/load"
+    dd if=/dev/zero of="$M/snapshots/disk/zeros" bs=1M 2>/dev/null || true
+    while head -c 4096 /dev/zero >>"$M/snapshots/disk/zeros" 2>/dev/null; do :; done
+    for n in 1 2 3; do damage "$M/snapshots/disk/part-$n" 3000000; done
+    echo full >"$M/store/fsck"
+    cat "$M/store/fsck"
+    [[ $(value bad_chunks) == 3 && $(value repaired) == 3 && $(value lost) == 0 ]]
+    diff -r --no-dereference -x zeros "$M/snapshots/disk" "$M/running/disk@1"
+    rack_down
+    offline 0
+    while head -c 4096 /dev/zero >>"$STORE/snapshots/disk/zeros" 2>/dev/null; do :; done
+    for n in {0..42}; do damage "$STORE/snapshots/disk/part-4" $((n * 200000)); done
+    offline 8
+    grep -q 'No space left on device' "$RACK_STATE/said"
+    grep -qx 'touches disk@1 part-4' "$RACK_STATE/found"
+    grep -qx 'not repaired part-4 from snapshots/disk: No space left on device' "$RACK_STATE/found"
+    grep -qx 'lost disk@1 part-4' "$RACK_STATE/found"
+    rm "$STORE/snapshots/disk/zeros"
+    within 10 offline 1
+    offline 0
+    rack_up -o noeager
+    diff -r --no-dereference "$M/snapshots/disk" "$M/running/disk@1"
+    blade_end 2
+    rack_down
+    umount "$RACK_STATE/small"
+    STORE=$RACK_STATE/store
+    rack_up -o noeager
+    blade_start 1
+}

@@ -40,7 +40,7 @@ struct blob_fsck_options {
 struct blob_fsck_result {
     uint64_t packs, chunks, bytes; /* that were looked at; chunks: good records */
     uint64_t bad_chunks;           /* that were in use, also if they were recovered */
-    uint64_t recovered;
+    uint64_t recovered;            /* on a full disk not synced yet, or not all */
     uint64_t other_faults;
 };
 
