@@ -106,6 +106,7 @@ int store_gc(struct blob_store *store, const struct blob_gc_roots *roots, size_t
     free(gc.roots);
     free(gc.packs);
     id_set_free(&gc.live);
+    id_set_free(&gc.given_up);
     {
         HOLD_LOCK(&store->index_lock);
         store->collecting = false;

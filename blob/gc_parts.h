@@ -34,6 +34,7 @@ struct gc {
     struct blob_id *roots;
     size_t root_count, root_room;
     struct id_set live;
+    struct id_set given_up; /* records, by id and place */
     struct gc_pack *packs;
     size_t pack_count;
     struct blob_gc_result result;
@@ -54,7 +55,8 @@ int gc_mark(struct gc *gc, struct err *err) MUST_CHECK;
 int gc_survey(struct gc *gc, struct err *err) MUST_CHECK;
 /* Whether the record that a footer names must stay; under index_lock. */
 bool gc_lives(const struct gc *gc, uint32_t pack, const struct pack_entry *entry);
-bool gc_lies_at(const struct gc *gc, uint32_t pack, const struct pack_entry *entry);
+/* This record, of a chunk that was set aside, is damaged as well: it need not stay. */
+int gc_give_up(struct gc *gc, uint32_t pack, const struct pack_entry *entry) MUST_CHECK;
 /* The footer of a sealed pack: 1; 0: it has none. */
 int gc_read_footer(const struct gc *gc, uint32_t number, struct buf *out, struct pack_trailer *trailer,
                    uint32_t *file_bytes, struct err *err) MUST_CHECK;

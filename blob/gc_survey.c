@@ -6,17 +6,33 @@
 
 #define WORTH_PART 8u /* a pack of which one byte in so many is garbage is emptied */
 
-bool gc_lies_at(const struct gc *gc, uint32_t pack, const struct pack_entry *entry)
+/* Stands for a record in a set of ids. */
+static struct blob_id name_of(uint32_t pack, const struct pack_entry *entry)
 {
-    struct index_place place;
-    return index_find(&gc->store->index, &entry->id, &place) && place.pack == pack &&
-           place.offset_bytes == entry->offset_bytes;
+    struct blob_id name = entry->id;
+    uint64_t place = (uint64_t)pack << 32 | entry->offset_bytes;
+    for (size_t i = 0; i < BLOB_ID_BYTES; i++)
+        name.bytes[i] ^= (uint8_t)(place >> (i % sizeof(place) * 8));
+    return name;
 }
 
+int gc_give_up(struct gc *gc, uint32_t pack, const struct pack_entry *entry)
+{
+    const struct blob_id name = name_of(pack, entry);
+    return id_set_add(&gc->given_up, &name);
+}
+
+/* What lives and is not in the index was set aside: then this may be another copy, or can be read again. */
 bool gc_lives(const struct gc *gc, uint32_t pack, const struct pack_entry *entry)
 {
-    return gc_lies_at(gc, pack, entry) &&
-           (id_set_has(&gc->live, &entry->id) || id_set_has(&gc->store->touched, &entry->id));
+    struct index_place place;
+    bool live = id_set_has(&gc->live, &entry->id);
+    if (!index_find(&gc->store->index, &entry->id, &place)) {
+        const struct blob_id name = name_of(pack, entry);
+        return live && !id_set_has(&gc->given_up, &name);
+    }
+    return place.pack == pack && place.offset_bytes == entry->offset_bytes &&
+           (live || id_set_has(&gc->store->touched, &entry->id));
 }
 
 bool gc_is_worth_it(const struct gc_pack *pack)

@@ -10,6 +10,7 @@
 
 #define BATCH_PACKS 32
 #define BATCH_BYTES (64u << 20) /* copied, before they are removed */
+#define UNREADABLE (-EUCLEAN)   /* the disk gives an error for a record: its pack stays, for another time */
 #define TRIES 3                 /* without a record copied: then the pack stays */
 
 struct emptied {
@@ -28,7 +29,7 @@ struct batch {
 
 static int flush_batch(struct gc *gc, struct batch *batch, struct err *err);
 
-/* 1: copied; 0: it need not be, or is damaged; -ENOSPC. */
+/* 1: copied; 0: it need not be, or is damaged; UNREADABLE, -ENOSPC. */
 static int copy_once(struct gc *gc, struct batch *batch, uint32_t pack, const struct pack_entry *e,
                      struct err *err)
 {
@@ -37,14 +38,19 @@ static int copy_once(struct gc *gc, struct batch *batch, uint32_t pack, const st
                                      .offset_bytes = e->offset_bytes,
                                      .stored_bytes = e->stored_bytes,
                                      .raw_bytes = e->raw_bytes};
+    uint32_t len = BLOB_RECORD_HEADER_BYTES + e->stored_bytes;
     int r = store_check_record(store, &e->id, &from, batch->record, batch->raw);
+    if (r == -EBADMSG && store_file_read(store, pack, batch->record, len, e->offset_bytes) == -EIO)
+        return UNREADABLE;
     if (r == -EBADMSG) {
         blob_store_set_aside(store, &e->id);
-        return 0;
+        return gc_give_up(gc, pack, e) < 0 ? err_sys(err, ENOMEM, "a damaged chunk cannot be noted") : 0;
     }
     if (r < 0)
         return err_sys(err, -r, "packs/%016" PRIx32 ".pack in the store cannot be read", pack);
-    r = store_move(store, &e->id, &from, batch->record, BLOB_RECORD_HEADER_BYTES + e->stored_bytes, err);
+    r = store_move(store, &e->id, &from, batch->record, len, err);
+    if (r == 0) /* it lies elsewhere by now, or was set aside */
+        r = store_append(store, &e->id, batch->record, len, e->raw_bytes, err);
     if (r <= 0)
         return r;
     gc->result.moved_bytes += (uint64_t)r;
@@ -89,6 +95,11 @@ static int empty_pack(struct gc *gc, struct batch *batch, uint32_t number, struc
         pack_footer_entry(pack.footer.bytes, k, &e);
         if (must_stay(gc, number, &e))
             r = copy(gc, batch, number, &e, true, err);
+    }
+    if (r == UNREADABLE) {
+        log_error("packs/%016" PRIx32 ".pack cannot be read everywhere and stays: look at its disk", number);
+        readable = false;
+        r = 0;
     }
     if (r < 0 || !readable) {
         buf_free(&pack.footer);
@@ -144,6 +155,8 @@ static int let_go(struct gc *gc, struct batch *batch, const struct emptied *pack
         if (left < 0)
             return err_sys(err, ENOMEM, "what is used while the store is collected cannot be noted");
         int64_t copied = copy_rest(gc, batch, pack, err);
+        if (copied == UNREADABLE)
+            break;
         if (copied < 0)
             return (int)copied;
         tries = copied > 0 ? 0 : tries + 1;

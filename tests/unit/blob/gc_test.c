@@ -454,6 +454,47 @@ static void a_full_disk_is_made_room_on(void **state)
     assert_int_equal(rmdir(f.path), 0);
 }
 
+/* Two copies of a chunk that is used: the newer one goes bad and is set aside; no index names the other one.
+ */
+static void the_last_good_copy_stays(void **state)
+{
+    struct fixture *f = *state;
+    struct roots roots = {.count = 1};
+    struct blob_gc_result result;
+    struct blob_id gone, first, unused;
+    struct blob_place old, new;
+    put_both(f, &roots.ids[0], &gone);
+    OWNED uint8_t *bytes = content_of(1020, LEN);
+    first = blob_id_of(blob_store_secret(f->store), bytes, LEN);
+    assert_int_equal(blob_store_locate(f->store, &first, &old), 0);
+    flip(f, (unsigned)old.pack, old.offset_bytes + 500);
+    assert_int_equal(get_seed(f->store, 1020, LEN, &first), -EIO);
+    assert_true(put_seed(f->store, 1020, LEN, &unused) > 0);
+    assert_int_equal(blob_store_locate(f->store, &first, &new), 0);
+    assert_true(new.pack > old.pack);
+    flip(f, (unsigned)old.pack, old.offset_bytes + 500);
+    flip(f, (unsigned)new.pack, new.offset_bytes + 500);
+    assert_int_equal(get_seed(f->store, 1020, LEN, &first), -EIO);
+    must_collect(f, &roots, &result);
+    assert_true(result.packs_removed > 0);
+    assert_int_equal(get_seed(f->store, 1020, LEN, &first), 0);
+    assert_int_equal(read_image(f, &roots.ids[0]), 0);
+    fixture_reopen(f);
+    assert_int_equal(read_image(f, &roots.ids[0]), 0);
+
+    /* With no good one left nothing holds a pack. */
+    assert_int_equal(blob_store_locate(f->store, &first, &new), 0);
+    flip(f, (unsigned)new.pack, new.offset_bytes + 500);
+    assert_int_equal(get_seed(f->store, 1020, LEN, &first), -EIO);
+    for (unsigned i = 0; i < 300; i++)
+        assert_true(put_seed(f->store, 20000 + i, LEN, &unused) > 0);
+    assert_int_equal(blob_store_sync(f->store, NULL), 0);
+    must_collect(f, &roots, &result);
+    must_collect(f, &roots, &result);
+    assert_true(packs_bytes(f) < (uint64_t)(KEPT + KEPT / 7 + 20) * LEN);
+    assert_int_equal(get_seed(f->store, 1020, LEN, &first), -ENOENT);
+}
+
 #define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -465,6 +506,7 @@ int main(void)
         WITH_STORE(too_little_stays),
         WITH_STORE(a_root_that_cannot_be_read_ends_it),
         WITH_STORE(a_damaged_record_is_not_copied),
+        WITH_STORE(the_last_good_copy_stays),
         WITH_STORE(what_is_put_or_touched_meanwhile_stays),
         WITH_STORE(one_at_a_time),
         WITH_STORE(killed_anywhere_it_loses_nothing),

@@ -1,5 +1,5 @@
 /* The interface of packs: a store over packs that are no files, and what the directory's kind promises. */
-#include "blob/gc.h"
+#include "gc_parts.h"
 #include "memory_packs.h"
 #include "pack_dir.h"
 #include "store_fixture.h"
@@ -35,6 +35,17 @@ static int list(void *cookie, blob_gc_root root, void *arg, struct err *err)
     for (size_t i = 0; i < roots->count; i++)
         if (root(arg, &roots->ids[i]) < 0)
             return err_set(err, ENOMEM, "no memory");
+    return 0;
+}
+
+/* Between marking and copying one spot of a pack cannot be read any more. */
+static int make_unreadable(void *arg, enum gc_step step)
+{
+    struct memory_packs *m = arg;
+    if (step != GC_MARKED)
+        return 0;
+    HOLD_LOCK(&m->lock);
+    m->spots[0].to = m->spots[0].from + 1;
     return 0;
 }
 
@@ -109,6 +120,48 @@ static void a_store_over_packs_in_memory(void **state)
     memory_packs_free(&m);
 }
 
+/* The disk gives an error for a record that is used: its pack stays until it can be read. */
+static void a_pack_that_cannot_be_read_stays(void **state)
+{
+    struct fixture *f = *state;
+    static struct memory_packs m;
+    static struct blob_id ids[COUNT];
+    struct blob_id object;
+    struct blob_place place;
+    struct blob_gc_result result;
+    fixture_close(f);
+    memory_packs_init(&m);
+    open_over(f, &m);
+    for (unsigned i = 0; i < COUNT; i++)
+        assert_true(put_seed(f->store, i, LEN, &ids[i]) > 0);
+    OWNED uint8_t *text = content_of(99999, 1 << 20);
+    assert_int_equal(blob_object_save(f->store, NULL, text, 1 << 20, &object, NULL), 0);
+    assert_int_equal(blob_store_locate(f->store, &object, &place), 0);
+    for (unsigned i = 0; i < COUNT; i++) /* and that pack is full */
+        assert_true(put_seed(f->store, 5000 + i, LEN, &ids[i]) > 0);
+    assert_int_equal(blob_store_sync(f->store, NULL), 0);
+    unsigned before = m.count;
+    struct roots roots = {.ids = &object, .count = 1};
+    const struct blob_gc_roots known = {.list = list, .cookie = &roots};
+    const struct gc_hook hook = {.at = make_unreadable, .arg = &m};
+    m.spots[0].pack = (uint32_t)place.pack;
+    m.spots[0].from = place.offset_bytes + 50;
+    assert_int_equal(store_gc(f->store, &known, 1, &all, &hook, &result, NULL), 0);
+    assert_true(m.count < before);
+    assert_int_equal(m.packs[0].number, place.pack); /* all before it went */
+    m.spots[0].to = 0;
+    OWNED_BUF struct buf again = BUF_EMPTY;
+    assert_int_equal(blob_object_load(f->store, &object, 1 << 20, &again, NULL), 0);
+    assert_memory_equal(again.bytes, text, 1 << 20);
+    assert_int_equal(blob_store_gc(f->store, &known, 1, &all, &result, NULL), 0);
+    assert_true(m.packs[0].number > place.pack);
+    again.len_bytes = 0;
+    assert_int_equal(blob_object_load(f->store, &object, 1 << 20, &again, NULL), 0);
+    assert_memory_equal(again.bytes, text, 1 << 20);
+    fixture_close(f);
+    memory_packs_free(&m);
+}
+
 static void a_directory_of_packs(void **state)
 {
     const struct fixture *f = *state;
@@ -158,6 +211,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_store_over_packs_in_memory, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_pack_that_cannot_be_read_stays, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_directory_of_packs, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
