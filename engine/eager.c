@@ -1,6 +1,7 @@
 #include "eager.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -183,6 +184,7 @@ static void *work(void *arg)
     struct eager *e = arg;
     /* Of this thread and those that it starts; where it is refused it is no fault. */
     (void)setpriority(PRIO_PROCESS, 0, NICEST);
+    (void)sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){0});
     (void)syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, IDLE_IO);
     int64_t ms = AFTER_START_MS;
     bool known = false;
