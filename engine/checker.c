@@ -5,6 +5,7 @@
 
 #include "base/fdio.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "check_images.h"
 
 #define LINES_MAX_BYTES (256u << 10)
@@ -284,9 +285,9 @@ int checker_request(struct checker *c, uint64_t request, engine_done done, void 
     if (c->request)
         return -EEXIST;
     if (!c->started) {
-        int r = pthread_create(&c->thread, NULL, work, c);
-        if (r != 0)
-            return -r;
+        int r = thread_start(&c->thread, work, c);
+        if (r < 0)
+            return r;
         c->started = true;
     }
     c->request = request;

@@ -1,6 +1,7 @@
 #include "lead.h"
 
 enum { SCORE_MAX = 8, SCORE_LOOKS = 4, MISS = 2 };
+enum { NEAR_AFTER = 32, NEAR_EVERY = 16 };
 
 /* enum fuse_opcode of linux/fuse.h: what nobody waits for; what may wait for a disk. A write that is not
  * long goes into the page cache. */
@@ -29,9 +30,33 @@ unsigned lead_score(unsigned score, int64_t gap_ns)
     return score > MISS ? score - MISS : 0;
 }
 
+static bool is_waited_for(uint32_t opcode)
+{
+    return opcode != OP_FORGET && opcode != OP_RELEASE && opcode != OP_BATCH_FORGET;
+}
+
+void lead_asked(struct lead_client *client, uint32_t opcode, uint32_t id)
+{
+    if (!is_waited_for(opcode))
+        return;
+    if (id == 0 || id != client->id)
+        *client = (struct lead_client){.id = id};
+    client->in_a_row++;
+}
+
+bool lead_is_near(const struct lead_client *client, unsigned score, unsigned processors)
+{
+    return processors > 1 && client->id != 0 && client->in_a_row >= NEAR_AFTER && lead_looks(score);
+}
+
+bool lead_looks_after(const struct lead_client *client, bool waiting)
+{
+    return !waiting || client->in_a_row % NEAR_EVERY == 0;
+}
+
 unsigned lead_queue(uint32_t opcode, bool waiting, unsigned at_once)
 {
-    if (opcode == OP_FORGET || opcode == OP_RELEASE || opcode == OP_BATCH_FORGET)
+    if (!is_waited_for(opcode))
         return at_once;
     return waiting ? at_once + 1 : 0;
 }

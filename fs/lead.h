@@ -22,6 +22,21 @@ bool lead_looks(unsigned score);
 unsigned lead_score(unsigned score, int64_t gap_ns);
 
 /*
+ * Who asks: the requests that one client (its thread, by the kernel's id, 0: nobody) has made without
+ * another's between them. What nobody waits for does not count.
+ */
+struct lead_client {
+    uint32_t id;
+    unsigned in_a_row;
+};
+void lead_asked(struct lead_client *client, uint32_t opcode, uint32_t id);
+/* Is it answered best on its own processor (near.h)? */
+bool lead_is_near(const struct lead_client *client, unsigned score, unsigned processors);
+/* Is it time to see on which one it is? `waiting`: its request was there when it was looked for first, as it
+ * always is when both take turns on one. */
+bool lead_looks_after(const struct lead_client *client, bool waiting);
+
+/*
  * How many requests were there at once, one after the other; `waiting`: this one was there when it was looked
  * for first. `opcode` is the kernel's: what nobody waits for does not count.
  */

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 
 enum { SOON_MS = 2, LATEST_MS = 500 };
 
@@ -128,10 +129,10 @@ void lingering_add(struct lingering *lingering, struct lingers *file)
     lingering->first = file;
     /* Most mounts never need it. */
     if (!lingering->looks) {
-        int r = pthread_create(&lingering->looker, NULL, look, lingering);
+        int r = thread_start(&lingering->looker, look, lingering);
         lingering->looks = r == 0;
-        if (r != 0)
-            log_warn("files that were mapped stay open for writing: no thread to watch them (errno %d)", r);
+        if (r < 0)
+            log_warn("files that were mapped stay open for writing: no thread to watch them (errno %d)", -r);
     }
     pthread_cond_signal(&lingering->changed);
 }

@@ -1,6 +1,7 @@
 #include "workers.h"
 
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -8,11 +9,14 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "lead.h"
+#include "near.h"
 
-enum { WORKERS = 16, TICK_NS = 1000000, IDLE_TICKS = 100 };
+enum { WORKERS = 16, TICK_NS = 1000000, IDLE_TICKS = 100, STARVED_TICKS = 2 };
+#define NEAR_AGAIN_NS 50000000 /* after a processor was too busy: two ticks are lost each time */
 
 struct worker {
     struct workers *workers;
@@ -22,18 +26,25 @@ struct worker {
     unsigned score, at_once;
     bool waiting; /* the request in the buffer was there when it was looked for first */
     int64_t answered_ns;
+    struct lead_client client;
+    pid_t id;             /* the kernel's, of the thread */
+    atomic_int processor; /* that it is near on; -1: it is not */
 };
 
 struct workers {
     struct fuse_session *fuse;
     int end_fd; /* an eventfd: readable at the end */
     unsigned processors;
+    cpu_set_t all; /* of them */
+    bool can_be_near;
+    atomic_int_fast64_t not_near_ns; /* until then */
     pthread_mutex_t lock;
     pthread_cond_t lead_free, request; /* for the others; for the watch */
     _Atomic(struct worker *) leader;
     atomic_bool ended, watch_sleeps;
     atomic_int result;
     pthread_t watch;
+    _Atomic(pid_t) watch_id;
     struct worker worker[WORKERS];
 };
 
@@ -42,12 +53,6 @@ static int64_t now_ns(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static unsigned processors(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
 int workers_new(struct fuse_session *fuse, struct workers **out)
@@ -60,7 +65,10 @@ int workers_new(struct fuse_session *fuse, struct workers **out)
     if (!workers)
         return -ENOMEM;
     workers->fuse = fuse;
-    workers->processors = processors();
+    workers->processors = 1;
+    if (sched_getaffinity(0, sizeof(workers->all), &workers->all) == 0)
+        workers->processors = (unsigned)CPU_COUNT(&workers->all);
+    workers->can_be_near = workers->processors > 1 && near_is_possible();
     workers->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (workers->end_fd < 0) {
         int r = -errno;
@@ -96,6 +104,8 @@ void workers_end(struct workers *workers)
     (void)eventfd_write(workers->end_fd, 1);
 }
 
+/* ---- the lead ---- */
+
 /* Waits for the lead; false: it is the end. */
 static bool take_lead(struct workers *workers, struct worker *me)
 {
@@ -130,7 +140,8 @@ static int look(struct workers *workers, struct worker *me)
 {
     int r = try_receive(workers, me);
     me->waiting = r > 0;
-    if (workers->processors < 2 || !lead_looks(me->score)) /* alone nobody asks while it looks */
+    /* Nobody asks on the processor that it looks on. */
+    if (workers->processors < 2 || me->processor >= 0 || !lead_looks(me->score))
         return r;
     int64_t until_ns = me->answered_ns + LEAD_LOOK_NS;
     while (r == -EAGAIN && now_ns() < until_ns)
@@ -155,34 +166,74 @@ static int receive(struct workers *workers, struct worker *me)
     return r;
 }
 
-/* What lies in a pipe is long. */
-static uint32_t opcode_of(const struct fuse_buf *buf)
+/* What lies in a pipe is long, and has none. */
+static struct fuse_in_header header_of(const struct fuse_buf *buf)
 {
-    uint32_t header[2] = {0}; /* struct fuse_in_header of linux/fuse.h: its length, its opcode */
+    struct fuse_in_header header = {0};
     if (!(buf->flags & FUSE_BUF_IS_FD) && buf->size >= sizeof(header))
-        memcpy(header, buf->mem, sizeof(header));
-    return header[1];
+        memcpy(&header, buf->mem, sizeof(header));
+    return header;
 }
 
 static void wake_watch(struct workers *workers)
 {
+    if (!workers->watch_sleeps)
+        return;
     HOLD_LOCK(&workers->lock);
     pthread_cond_signal(&workers->request);
+}
+
+/* ---- on the client's processor ---- */
+
+/* Any thread, and again if it likes. */
+static void leave(struct workers *workers, struct worker *worker)
+{
+    worker->processor = -1;
+    near_leave(worker->id, &workers->all);
+}
+
+static void leave_if_near(struct workers *workers, struct worker *me)
+{
+    if (me->processor >= 0)
+        leave(workers, me);
+}
+
+/* `me` of itself, after a request was received. */
+static void come_near(struct workers *workers, struct worker *me)
+{
+    if (!workers->can_be_near || !lead_is_near(&me->client, me->score, workers->processors) ||
+        workers->not_near_ns > now_ns()) {
+        leave_if_near(workers, me);
+        return;
+    }
+    if (!lead_looks_after(&me->client, me->waiting))
+        return;
+    int processor = near_processor_of((pid_t)me->client.id);
+    if (processor == me->processor)
+        return;
+    me->processor = processor;
+    near_keep_off(workers->watch_id, processor, &workers->all);
+    wake_watch(workers); /* before this thread may get too little to do it */
+    if (processor < 0 || near_go(me->id, processor) < 0 || me->processor != processor)
+        leave(workers, me);
 }
 
 static void answer(struct workers *workers, struct worker *me)
 {
     bool long_one = me->buf.flags & FUSE_BUF_IS_FD;
-    uint32_t opcode = opcode_of(&me->buf);
+    struct fuse_in_header header = header_of(&me->buf);
+    uint32_t opcode = header.opcode;
+    lead_asked(&me->client, opcode, header.pid);
+    come_near(workers, me);
     me->at_once = lead_queue(opcode, me->waiting, me->at_once);
     if (long_one || lead_gives(opcode, me->at_once, workers->processors)) {
+        leave_if_near(workers, me);
         free_lead(workers, me);
         me->at_once = 0;
         fuse_session_process_buf(workers->fuse, &me->buf);
     } else {
         me->turns++;
-        if (workers->watch_sleeps)
-            wake_watch(workers);
+        wake_watch(workers);
         fuse_session_process_buf(workers->fuse, &me->buf);
         me->turns++;
     }
@@ -193,6 +244,7 @@ static void *work(void *arg)
 {
     struct worker *me = arg;
     struct workers *workers = me->workers;
+    me->id = gettid();
     while (take_lead(workers, me)) {
         int r;
         do {
@@ -200,6 +252,7 @@ static void *work(void *arg)
             if (r > 0)
                 answer(workers, me);
         } while (r > 0 && workers->leader == me);
+        leave_if_near(workers, me);
         if (r <= 0) {
             workers->result = r;
             workers_end(workers);
@@ -214,10 +267,16 @@ static bool watch_waits(struct workers *workers)
     HOLD_LOCK(&workers->lock);
     workers->watch_sleeps = true;
     const struct worker *leader = workers->leader;
-    if (!workers->ended && !(leader && leader->turns & 1))
+    if (!workers->ended && !(leader && (leader->turns & 1 || leader->processor >= 0)))
         pthread_cond_wait(&workers->request, &workers->lock);
     workers->watch_sleeps = false;
     return !workers->ended;
+}
+
+static bool has_request(const struct workers *workers)
+{
+    struct pollfd p = {.fd = fuse_session_fd(workers->fuse), .events = POLLIN};
+    return poll(&p, 1, 0) > 0;
 }
 
 /* Takes the lead away from who has answered the same request for a tick. */
@@ -225,7 +284,8 @@ static void *watch(void *arg)
 {
     struct workers *workers = arg;
     struct worker *last = NULL;
-    unsigned last_turns = 0, idle = IDLE_TICKS;
+    workers->watch_id = gettid();
+    unsigned last_turns = 0, idle = IDLE_TICKS, starved = 0;
     while (!workers->ended) {
         if (idle >= IDLE_TICKS && !watch_waits(workers))
             break;
@@ -235,9 +295,17 @@ static void *watch(void *arg)
         struct worker *leader = workers->leader;
         unsigned turns = leader ? leader->turns : 0;
         bool same = leader == last && turns == last_turns;
+        bool stuck = same && leader && (turns & 1 || has_request(workers));
+        starved = stuck ? starved + 1 : 0;
+        if (starved >= STARVED_TICKS && workers->can_be_near) { /* others may need its processor */
+            workers->not_near_ns = now_ns() + NEAR_AGAIN_NS;
+            leave(workers, leader);
+        }
         if (same && leader && turns & 1)
             free_lead(workers, leader);
         idle = same ? idle + 1 : 0;
+        if (idle == IDLE_TICKS && leader) /* nobody watches over it from now on */
+            leave_if_near(workers, leader);
         last = leader;
         last_turns = turns;
     }
@@ -253,6 +321,7 @@ int workers_serve(struct workers *workers)
     for (size_t i = 0; i < WORKERS; i++) {
         struct worker *worker = &workers->worker[i];
         worker->workers = workers;
+        worker->processor = -1;
         r = -pthread_create(&worker->thread, NULL, work, worker);
         if (r < 0)
             break;

@@ -79,12 +79,49 @@ static void a_queue_is_what_was_there_at_once(void **state)
     assert_true(lead_gives(FSYNC, 0, 1));
 }
 
+static void one_client_is_answered_near(void **state)
+{
+    struct lead_client c = {0};
+    (void)state;
+    assert_false(lead_is_near(&c, 8, 2));
+    for (unsigned i = 0; i < 31; i++) {
+        lead_asked(&c, i % 2 ? LOOKUP : CREATE, 17);
+        lead_asked(&c, RELEASE, 0); /* nobody waits for it: whose it is does not count */
+        assert_int_equal(c.in_a_row, i + 1);
+        assert_false(lead_is_near(&c, 8, 2));
+    }
+    lead_asked(&c, LOOKUP, 17);
+    assert_true(lead_is_near(&c, 8, 2));
+    assert_false(lead_is_near(&c, 8, 1)); /* there is no other processor */
+    assert_false(lead_is_near(&c, 0, 2)); /* it asks too seldom */
+    lead_asked(&c, LOOKUP, 18);
+    assert_int_equal(c.in_a_row, 1);
+    assert_false(lead_is_near(&c, 8, 2));
+    for (unsigned i = 0; i < 100; i++) /* the kernel's own, or of another namespace */
+        lead_asked(&c, LOOKUP, 0);
+    assert_false(lead_is_near(&c, 8, 2));
+}
+
+static void it_is_looked_after_now_and_then_and_when_it_went(void **state)
+{
+    struct lead_client c = {.id = 17, .in_a_row = 32};
+    unsigned looks = 0;
+    (void)state;
+    for (unsigned i = 0; i < 160; i++, c.in_a_row++) {
+        assert_true(lead_looks_after(&c, false));
+        looks += lead_looks_after(&c, true);
+    }
+    assert_int_equal(looks, 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_looks_where_requests_follow_closely),
         cmocka_unit_test(who_seldom_asks_is_not_looked_for),
         cmocka_unit_test(a_queue_is_what_was_there_at_once),
+        cmocka_unit_test(one_client_is_answered_near),
+        cmocka_unit_test(it_is_looked_after_now_and_then_and_when_it_went),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
