@@ -89,6 +89,12 @@ timed() { # ROW TARGET COMMAND...
     "$@" >/dev/null
     note "$row" "$target" $(($(now_us) - start))
 }
+# A virtual machine's host may give it memory only when it is touched (see run.sh): as much as a row takes was, before.
+warm() {
+    [[ -z $short ]] || return 0
+    dd if=/dev/zero of="$work/warm" bs=1M count=3072 2>/dev/null
+    rm -f "$work/warm"
+}
 fresh() { # what the kernel keeps of names and attributes goes, for all alike
     sync -f "$work"
     echo 2 >/proc/sys/vm/drop_caches
@@ -114,6 +120,7 @@ END
 
 measure_whole() { # TARGET
     [[ $1 != hp* ]] || return 0
+    warm
     timed whole "$1" cp -a "$whole" "${place[$1]}/whole"
     rm -r "${place[$1]}/whole"
     sync -f "$work"
@@ -122,12 +129,14 @@ measure_whole() { # TARGET
 measure() { # TARGET
     local target=$1 dir=${place[$1]}
     [[ $whole == "$tree" ]] || measure_whole "$target"
+    warm
     timed copy "$target" cp -a "$tree" "$dir/copy"
     fresh
     timed find "$target" find "$dir/copy" -ls
     timed find_again "$target" find "$dir/copy" -ls
     rm -r "$dir/copy"
     mkdir "$dir/untarred"
+    warm
     timed untar "$target" tar -C "$dir/untarred" -xpf "$work/tree.tar"
     [[ -z $short ]] || diff -r --no-dereference "$tree" "$dir/untarred"
     timed remove "$target" rm -r "$dir/untarred"
@@ -139,6 +148,7 @@ measure() { # TARGET
     timed git_again "$target" git -C "$dir/checkout" status
     rm -r "$dir/checkout"
     mkdir "$dir/creates"
+    warm
     creates "$target" "$dir/creates"
     rm -r "$dir/creates"
     job write "$target" "$dir/big" --rw=write --bs=1m --size="$big"
