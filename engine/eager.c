@@ -182,7 +182,8 @@ static bool wait_ms(struct eager *e, int64_t ms)
 static void *work(void *arg)
 {
     struct eager *e = arg;
-    /* Of this thread and those that it starts; where it is refused it is no fault. */
+    /* Of this thread and those that it starts; where it is refused it is no fault. To the scheduler a
+     * processor that does nothing else is free then (sched(7)): nobody is moved away from it. */
     (void)setpriority(PRIO_PROCESS, 0, NICEST);
     (void)sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){0});
     (void)syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, IDLE_IO);
