@@ -44,7 +44,7 @@ static int load_secret(int dirfd, bool has_packs, struct blob_secret *out, struc
 
 size_t blob_store_mends(const struct blob_store *store, const struct blob_store_mend **out)
 {
-    *out = (const struct blob_store_mend *)store->mended.bytes;
+    *out = (const void *)store->mended.bytes; /* it is from malloc(3) */
     return store->mended.len_bytes / sizeof(**out);
 }
 
