@@ -23,7 +23,8 @@ int fsck_command(const char *store)
     struct err err = {0};
     log_set_level(LOG_LEVEL_ERROR); /* the lines on stdout say it */
     int r = engine_check_store(store, isatty(STDERR_FILENO) ? show_progress : NULL, NULL, &found, &err);
-    if (fwrite(found.bytes, 1, found.len_bytes, stdout) < found.len_bytes || fflush(stdout) != 0)
+    bool said = found.len_bytes == 0 || fwrite(found.bytes, 1, found.len_bytes, stdout) == found.len_bytes;
+    if (!said || fflush(stdout) != 0)
         return EXIT_NOT_CHECKED;
     if (r < 0) {
         fprintf(stderr, "bladefs: %s\n", err.message);
