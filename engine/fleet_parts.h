@@ -64,6 +64,8 @@ bool waiters_cancel(struct waiter **waiters, uint64_t request);
 
 /* ---- slot_state.c: what people see of a slot, changed from the loop's thread ---- */
 
+/* NULL: there is none of that id. The loop's thread, which alone frees slots. */
+struct slot *fleet_slot(struct fleet *fleet, uint32_t id);
 void slot_name(struct fleet *fleet, const struct slot *slot, char out[NAME_MAX_BYTES + 1]);
 /* Runs the blade's machine and does what it says. */
 void slot_event(struct fleet *fleet, struct slot *slot, enum blade_event event, uint64_t image);

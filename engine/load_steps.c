@@ -288,11 +288,7 @@ static void forgotten(struct fleet *fleet, void *arg, int result, const struct e
 {
     (void)err;
     struct forgetting *f = arg;
-    struct slot *slot;
-    {
-        HOLD_LOCK(&fleet->lock);
-        slot = slots_by_id(&fleet->slots, f->slot);
-    }
+    struct slot *slot = fleet_slot(fleet, f->slot);
     if (result == 0 && slot && slot->starting == f->load->row.id)
         slot_starting(fleet, slot, 0);
     load_put(f->load);

@@ -363,11 +363,7 @@ void loads_refuse_unknown(struct fleet *fleet, uint32_t slot_id, const char *val
     const char *where = strchr(value, '@') ? "running" : "snapshots";
     char sentence[512];
     snprintf(sentence, sizeof sentence, "there is no %s/%s; ls %s shows what there is", where, value, where);
-    struct slot *slot = NULL;
-    if (slot_id != ENGINE_ANY) {
-        HOLD_LOCK(&fleet->lock);
-        slot = slots_by_id(&fleet->slots, slot_id);
-    }
+    struct slot *slot = slot_id != ENGINE_ANY ? fleet_slot(fleet, slot_id) : NULL;
     waiter->next = NULL;
     if (slot)
         refuse_with(fleet, slot, waiter, ENOENT, sentence);

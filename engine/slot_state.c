@@ -5,6 +5,12 @@
 #include "fleet_parts.h"
 #include "peer.h"
 
+struct slot *fleet_slot(struct fleet *fleet, uint32_t id)
+{
+    HOLD_LOCK(&fleet->lock);
+    return slots_by_id(&fleet->slots, id);
+}
+
 void slot_name(struct fleet *fleet, const struct slot *slot, char out[NAME_MAX_BYTES + 1])
 {
     HOLD_LOCK(&fleet->lock);
@@ -55,16 +61,10 @@ void slot_starting(struct fleet *fleet, struct slot *slot, uint32_t running)
         runnings_release(runnings, before);
 }
 
-static struct slot *slot_of(struct fleet *fleet, uint32_t id)
-{
-    HOLD_LOCK(&fleet->lock);
-    return slots_by_id(&fleet->slots, id);
-}
-
 static void start_settled(struct fleet *fleet, void *arg, int result, const struct err *err)
 {
     (void)err;
-    struct slot *slot = slot_of(fleet, (uint32_t)(uintptr_t)arg);
+    struct slot *slot = fleet_slot(fleet, (uint32_t)(uintptr_t)arg);
     if (!slot)
         return;
     slot->settling = false;
@@ -118,7 +118,7 @@ static void adopted(struct fleet *fleet, void *arg, int result, const struct err
 {
     (void)err;
     struct adoption *a = arg;
-    struct slot *slot = slot_of(fleet, a->slot);
+    struct slot *slot = fleet_slot(fleet, a->slot);
     if (result < 0 || !slot || slot->removing)
         runnings_release(fleet->options.runnings, a->row.id);
     else
