@@ -84,6 +84,7 @@ end_pid() { # SIGNAL PIDFILE
     pid=$(<"$2") || return 0
     rm -f "$2"
     kill "-$1" "$pid" 2>/dev/null || return 0
+    kill -CONT "$pid" 2>/dev/null || true # a test that failed may have left it frozen
     within 30 process_gone "$pid"
 }
 
